@@ -1,0 +1,3 @@
+"""mmbas: channel gated networks and batch-shaping for OpenMMLab."""
+
+__version__ = "0.1.0"

@@ -1,0 +1,278 @@
+"""ResNet-18/34/50/101/152 with a channel gate in every block.
+
+B. E. Bejnordi, T. Blankevoort, M. Welling: Batch-Shaping for Learning Conditional Channel Gated
+Networks, ICLR 2020, https://arxiv.org/abs/1907.06627
+K. He et al.: Deep Residual Learning for Image Recognition, CVPR 2016, https://arxiv.org/abs/1512.03385
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from mmcv.cnn import build_norm_layer
+from mmengine.model import BaseModule
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from mmbas.backbones.state_dict_check import refuse_foreign_checkpoints
+from mmbas.blocks import GatedBasicBlock, GatedBottleneck, GatedResidualBlock
+from mmbas.blocks.gated_residual import GATE_POSITIONS
+from mmbas.gates import init_gates
+from mmbas.registry import MODELS
+
+Config = dict[str, Any]
+
+DEFAULT_GATE: Config = dict(type="mmbas.ChannelGate")
+DEFAULT_NORM: Config = dict(type="BN", requires_grad=True)
+DEFAULT_INIT: list[Config] = [
+    dict(type="Kaiming", layer=["Conv2d"]),
+    dict(type="Constant", val=1, layer=["_BatchNorm", "GroupNorm"]),
+]
+
+BLOCKS_OF_DEPTH: dict[
+    int, tuple[type[GatedBasicBlock] | type[GatedBottleneck], tuple[int, ...]]
+] = {
+    18: (GatedBasicBlock, (2, 2, 2, 2)),
+    34: (GatedBasicBlock, (3, 4, 6, 3)),
+    50: (GatedBottleneck, (3, 4, 6, 3)),
+    101: (GatedBottleneck, (3, 4, 23, 3)),
+    152: (GatedBottleneck, (3, 8, 36, 3)),
+}
+
+
+@MODELS.register_module()
+class GatedResNet(BaseModule):
+    """ResNet whose state dict is the hosts' plus the gates.
+
+    Weights of torchvision, mmpretrain and mmseg load into it, and a checkpoint of a classifier
+    serves as the backbone of a segmentor. The arguments mean what they mean in the hosts' ResNet.
+
+    Args:
+        depth: 18, 34, 50, 101 or 152.
+        num_stages: 1 to 4.
+        strides: Of each stage's first block.
+        dilations: Of each stage.
+        contract_dilation: Halve the dilation of each stage's first block (as in mmseg).
+        deep_stem: Three 3x3 convolutions instead of one 7x7 (V1c), in mmseg's layout.
+        avg_down: Average pooling in the shortcuts (V1d), in mmseg's layout.
+        out_indices: Stages whose output is returned.
+        style: ``'pytorch'``, the stride in the 3x3 convolution; there is no other.
+        frozen_stages: The stem and this many stages are not trained; -1 trains all.
+        norm_cfg: Config of the norm layers; with SyncBN the gates synchronise too.
+        norm_eval: Keep the statistics of the host's norm layers fixed. The gates' own
+            normalisation still learns: no pretrained checkpoint holds its statistics.
+        with_cp: Recompute residual branches in the backward pass to save memory.
+        zero_init_residual: Start each block as the identity.
+        gate: Config of the gates; None gives the plain network.
+        gate_positions: Where bottlenecks are gated: ``'both'``, ``'conv1'`` or ``'conv2'``; see
+            :class:`GatedBottleneck`. A basic block has one position only.
+        init_cfg: As in mmengine.
+    """
+
+    def __init__(
+        self,
+        depth: int,
+        *,
+        num_stages: int = 4,
+        strides: Sequence[int] = (1, 2, 2, 2),
+        dilations: Sequence[int] = (1, 1, 1, 1),
+        contract_dilation: bool = False,
+        deep_stem: bool = False,
+        avg_down: bool = False,
+        out_indices: Sequence[int] = (3,),
+        style: str = "pytorch",
+        frozen_stages: int = -1,
+        norm_cfg: Config = DEFAULT_NORM,
+        norm_eval: bool = False,
+        with_cp: bool = False,
+        zero_init_residual: bool = True,
+        gate: Config | None = DEFAULT_GATE,
+        gate_positions: str = "both",
+        init_cfg: Config | list[Config] | None = None,
+    ) -> None:
+        super().__init__(DEFAULT_INIT if init_cfg is None else init_cfg)
+        _check_options(depth, style, gate_positions)
+        _check_stages(num_stages, strides, dilations, out_indices)
+        self.depth = depth
+        self.contract_dilation = contract_dilation
+        self.deep_stem = deep_stem
+        self.avg_down = avg_down
+        self.out_indices = tuple(out_indices)
+        self.frozen_stages = frozen_stages
+        self.norm_cfg = norm_cfg
+        self.norm_eval = norm_eval
+        self.with_cp = with_cp
+        self.zero_init_residual = zero_init_residual
+        self.gate = gate
+        self.gate_positions = gate_positions
+        self.block, num_blocks = BLOCKS_OF_DEPTH[depth]
+        self._make_stem()
+        self.stage_names = [f"layer{i + 1}" for i in range(num_stages)]
+        in_channels = 64
+        for i, name in enumerate(self.stage_names):
+            mid_channels = 64 * 2**i
+            stage = self._make_stage(
+                in_channels, mid_channels, num_blocks[i], strides[i], dilations[i]
+            )
+            self.add_module(name, stage)
+            in_channels = mid_channels * self.block.expansion
+        self.feat_dim = in_channels
+        self._freeze_stages()
+        refuse_foreign_checkpoints(self)
+
+    def _make_stem(self) -> None:
+        if self.deep_stem:
+            layers: list[nn.Module] = []
+            for in_channels, out_channels, stride in ((3, 32, 2), (32, 32, 1), (32, 64, 1)):
+                layers += [
+                    nn.Conv2d(in_channels, out_channels, 3, stride, padding=1, bias=False),
+                    build_norm_layer(self.norm_cfg, out_channels)[1],
+                    nn.ReLU(inplace=True),
+                ]
+            self.stem = nn.Sequential(*layers)
+        else:
+            self.conv1 = nn.Conv2d(3, 64, 7, stride=2, padding=3, bias=False)
+            self._norm1_name, norm1 = build_norm_layer(self.norm_cfg, 64, postfix=1)
+            self.add_module(self._norm1_name, norm1)
+        self.maxpool = nn.MaxPool2d(kernel_size=3, stride=2, padding=1)
+
+    def _make_stage(
+        self, in_channels: int, mid_channels: int, num_blocks: int, stride: int, dilation: int
+    ) -> nn.Sequential:
+        out_channels = mid_channels * self.block.expansion
+        halve = self.contract_dilation and dilation > 1
+        blocks = []
+        for i in range(num_blocks):
+            first = i == 0
+            blocks.append(
+                self._make_block(
+                    in_channels if first else out_channels,
+                    mid_channels,
+                    stride=stride if first else 1,
+                    dilation=dilation // 2 if first and halve else dilation,
+                    downsample=self._make_downsample(in_channels, out_channels, stride)
+                    if first
+                    else None,
+                )
+            )
+        return nn.Sequential(*blocks)
+
+    def _make_block(
+        self,
+        in_channels: int,
+        mid_channels: int,
+        *,
+        stride: int,
+        dilation: int,
+        downsample: nn.Module | None,
+    ) -> GatedResidualBlock:
+        arguments: Config = dict(
+            stride=stride,
+            dilation=dilation,
+            downsample=downsample,
+            gate=self.gate,
+            norm_cfg=self.norm_cfg,
+            with_cp=self.with_cp,
+        )
+        if issubclass(self.block, GatedBottleneck):
+            arguments["gate_positions"] = self.gate_positions
+        return self.block(
+            in_channels, mid_channels, mid_channels * self.block.expansion, **arguments
+        )
+
+    def _make_downsample(
+        self, in_channels: int, out_channels: int, stride: int
+    ) -> nn.Sequential | None:
+        if stride == 1 and in_channels == out_channels:
+            return None
+        layers: list[nn.Module] = []
+        if self.avg_down:
+            layers.append(nn.AvgPool2d(stride, stride, ceil_mode=True, count_include_pad=False))
+        conv_stride = 1 if self.avg_down else stride
+        layers += [
+            nn.Conv2d(in_channels, out_channels, 1, conv_stride, bias=False),
+            build_norm_layer(self.norm_cfg, out_channels)[1],
+        ]
+        return nn.Sequential(*layers)
+
+    @property
+    def stages(self) -> list[nn.Module]:
+        """The stages in order, each a sequence of blocks."""
+        return [self.get_submodule(name) for name in self.stage_names]
+
+    @property
+    def stem_modules(self) -> list[nn.Module]:
+        """The modules before the pooling that hold parameters."""
+        if self.deep_stem:
+            return [self.stem]
+        return [self.conv1, self.get_submodule(self._norm1_name)]
+
+    def init_weights(self) -> None:
+        """Initialise as the hosts do; the gates initialise themselves."""
+        super().init_weights()
+        if isinstance(self.init_cfg, dict) and self.init_cfg["type"] == "Pretrained":
+            return
+        init_gates(self)
+        if self.zero_init_residual:
+            for module in self.modules():
+                if isinstance(module, GatedResidualBlock):
+                    module.zero_init()
+
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        """Feature maps of the stages ``out_indices`` for images ``x``, shape (N, 3, H, W)."""
+        for module in self.stem_modules:
+            x = module(x)
+        x = self.maxpool(x if self.deep_stem else F.relu(x, inplace=True))
+        outs = []
+        for i, stage in enumerate(self.stages):
+            x = stage(x)
+            if i in self.out_indices:
+                outs.append(x)
+        return tuple(outs)
+
+    def _freeze_stages(self) -> None:
+        if self.frozen_stages < 0:
+            return
+        for module in self.stem_modules + self.stages[: self.frozen_stages]:
+            module.eval()
+            module.requires_grad_(False)
+
+    def train(self, mode: bool = True) -> GatedResNet:
+        """Switch the mode, but keep frozen stages and, with ``norm_eval``, norms in evaluation."""
+        super().train(mode)
+        self._freeze_stages()
+        if mode and self.norm_eval:
+            for name, module in self.named_modules():
+                if isinstance(module, _BatchNorm) and ".gate." not in name:
+                    module.eval()
+        return self
+
+
+def _check_options(depth: int, style: str, gate_positions: str) -> None:
+    if depth not in BLOCKS_OF_DEPTH:
+        raise ValueError(f"expected depth in {sorted(BLOCKS_OF_DEPTH)}, but got {depth}")
+    if style != "pytorch":
+        raise ValueError(f"expected style 'pytorch' (stride in the 3x3), but got {style!r}")
+    if gate_positions not in GATE_POSITIONS:
+        raise ValueError(f"expected gate_positions in {GATE_POSITIONS}, but got {gate_positions!r}")
+    if gate_positions == "conv2" and BLOCKS_OF_DEPTH[depth][0] is GatedBasicBlock:
+        raise ValueError(
+            f"expected gate_positions 'both' or 'conv1' for depth {depth}, whose basic blocks have "
+            "one inner representation, but got 'conv2'"
+        )
+
+
+def _check_stages(
+    num_stages: int, strides: Sequence[int], dilations: Sequence[int], out_indices: Sequence[int]
+) -> None:
+    if not 1 <= num_stages <= 4:
+        raise ValueError(f"expected num_stages from 1 to 4, but got {num_stages}")
+    if len(strides) < num_stages or len(dilations) < num_stages:
+        raise ValueError(
+            f"expected a stride and a dilation for each of {num_stages} stages, but got "
+            f"{tuple(strides)} and {tuple(dilations)}"
+        )
+    if not all(0 <= i < num_stages for i in out_indices):
+        raise ValueError(f"expected out_indices below {num_stages}, but got {tuple(out_indices)}")

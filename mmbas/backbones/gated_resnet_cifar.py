@@ -1,0 +1,128 @@
+"""The CIFAR ResNets with a channel gate in every block.
+
+K. He et al.: Deep Residual Learning for Image Recognition, CVPR 2016, section 4.2,
+https://arxiv.org/abs/1512.03385
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from mmcv.cnn import build_norm_layer
+from mmengine.model import BaseModule
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from mmbas.backbones.gated_resnet import DEFAULT_GATE, DEFAULT_INIT, DEFAULT_NORM, Config
+from mmbas.backbones.state_dict_check import refuse_foreign_checkpoints
+from mmbas.blocks import GatedBasicBlock
+from mmbas.blocks.gated_residual import conv3x3
+from mmbas.gates import init_gates
+from mmbas.registry import MODELS
+
+DEPTHS = (20, 32, 44, 56, 110)
+
+
+class SubsampleShortcut(nn.Module):
+    """Shortcut without parameters: every ``stride``-th pixel, new channels zero (option A).
+
+    Args:
+        num_new_channels: How many zero channels are appended.
+        stride: Of the subsampling.
+    """
+
+    def __init__(self, num_new_channels: int, stride: int) -> None:
+        super().__init__()
+        self.num_new_channels = num_new_channels
+        self.stride = stride
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Shortcut of ``x``, shape (N, C, H, W): (N, C + num_new_channels, H/stride, W/stride)."""
+        x = x[:, :, :: self.stride, :: self.stride]
+        return F.pad(x, (0, 0, 0, 0, 0, self.num_new_channels))
+
+
+@MODELS.register_module()
+class GatedResNetCifar(BaseModule):
+    """ResNet for 32x32 images: a 3x3 stem and three stages of 16, 32 and 64 channels.
+
+    Args:
+        depth: 20, 32, 44, 56 or 110.
+        width_factor: Widens the gated inner representation of each block, and only that
+            (section 5.1 of the paper: 10 and 20).
+        out_indices: Stages whose output is returned.
+        norm_cfg: Config of the norm layers.
+        gate: Config of the gates; None gives the plain network.
+        init_cfg: As in mmengine.
+    """
+
+    def __init__(
+        self,
+        depth: int,
+        *,
+        width_factor: int = 1,
+        out_indices: Sequence[int] = (2,),
+        norm_cfg: Config = DEFAULT_NORM,
+        gate: Config | None = DEFAULT_GATE,
+        init_cfg: Config | list[Config] | None = None,
+    ) -> None:
+        super().__init__(DEFAULT_INIT if init_cfg is None else init_cfg)
+        if depth not in DEPTHS:
+            raise ValueError(f"expected depth in {DEPTHS}, but got {depth}")
+        if width_factor < 1:
+            raise ValueError(f"expected width_factor >= 1, but got {width_factor}")
+        if not all(0 <= i < 3 for i in out_indices):
+            raise ValueError(f"expected out_indices below 3, but got {tuple(out_indices)}")
+        self.depth = depth
+        self.out_indices = tuple(out_indices)
+        self.conv1 = conv3x3(3, 16)
+        self._norm1_name, norm1 = build_norm_layer(norm_cfg, 16, postfix=1)
+        self.add_module(self._norm1_name, norm1)
+        self.stage_names = ["layer1", "layer2", "layer3"]
+        in_channels = 16
+        for i, name in enumerate(self.stage_names):
+            out_channels = 16 * 2**i
+            blocks = []
+            for j in range((depth - 2) // 6):
+                widened = in_channels != out_channels
+                blocks.append(
+                    GatedBasicBlock(
+                        in_channels,
+                        out_channels * width_factor,
+                        out_channels,
+                        stride=2 if j == 0 and i > 0 else 1,
+                        gate=gate,
+                        norm_cfg=norm_cfg,
+                        downsample=SubsampleShortcut(out_channels - in_channels, 2)
+                        if widened
+                        else None,
+                    )
+                )
+                in_channels = out_channels
+            self.add_module(name, nn.Sequential(*blocks))
+        self.feat_dim = in_channels
+        refuse_foreign_checkpoints(self)
+
+    @property
+    def stages(self) -> list[nn.Module]:
+        """The stages in order, each a sequence of blocks."""
+        return [self.get_submodule(name) for name in self.stage_names]
+
+    def init_weights(self) -> None:
+        """Initialise as the hosts do; the gates initialise themselves."""
+        super().init_weights()
+        if isinstance(self.init_cfg, dict) and self.init_cfg["type"] == "Pretrained":
+            return
+        init_gates(self)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        """Feature maps of the stages ``out_indices`` for images ``x``, shape (N, 3, H, W)."""
+        norm1: Any = self.get_submodule(self._norm1_name)
+        x = F.relu(norm1(self.conv1(x)), inplace=True)
+        outs = []
+        for i, stage in enumerate(self.stages):
+            x = stage(x)
+            if i in self.out_indices:
+                outs.append(x)
+        return tuple(outs)

@@ -1,0 +1,61 @@
+"""Refuse a checkpoint of another architecture instead of loading half of it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor, nn
+
+
+def refuse_foreign_checkpoints(backbone: nn.Module) -> None:
+    """Make loading a state dict that does not fit ``backbone`` a ValueError.
+
+    Hosts load with ``strict=False`` and only log what does not fit, so a ResNet-34 would quietly
+    start from half a ResNet-18. Missing gates and foreign heads remain fine: a plain checkpoint
+    initialises a gated network and a classifier's the backbone of a segmentor.
+    """
+
+    def check(state_dict: dict[str, Tensor], prefix: str, *_: Any) -> None:
+        own = backbone.state_dict()
+        given = {
+            key[len(prefix) :]: value for key, value in state_dict.items() if key.startswith(prefix)
+        }
+        _check_any_match(own, given, prefix)
+        _check_same_blocks(own, given)
+        _check_same_shapes(own, given)
+
+    backbone._register_load_state_dict_pre_hook(check)
+
+
+def _check_any_match(own: dict[str, Tensor], given: dict[str, Tensor], prefix: str) -> None:
+    if not own.keys() & given.keys():
+        raise ValueError(
+            f"expected a checkpoint with keys such as {prefix}{next(iter(own))}, but got "
+            f"{list(given)[:3]}; for the backbone of a whole model use "
+            "init_cfg=dict(type='Pretrained', checkpoint=..., prefix='backbone.')"
+        )
+
+
+def _blocks(keys: Any) -> set[str]:
+    return {".".join(key.split(".")[:2]) for key in keys if key.startswith("layer")}
+
+
+def _check_same_blocks(own: dict[str, Tensor], given: dict[str, Tensor]) -> None:
+    missing, unexpected = _blocks(own) - _blocks(given), _blocks(given) - _blocks(own)
+    if missing or unexpected:
+        raise ValueError(
+            "expected a checkpoint of the same depth, but got one "
+            f"without blocks {sorted(missing)} and with additional blocks {sorted(unexpected)}; "
+            "set depth to the checkpoint's"
+        )
+
+
+def _check_same_shapes(own: dict[str, Tensor], given: dict[str, Tensor]) -> None:
+    different = [key for key in own if key in given and own[key].shape != given[key].shape]
+    if different:
+        key = different[0]
+        raise ValueError(
+            f"expected a checkpoint of the same depth and width, but {len(different)} of its "
+            f"tensors have another shape, e.g. {key}: expected {tuple(own[key].shape)}, got "
+            f"{tuple(given[key].shape)}"
+        )

@@ -1,0 +1,57 @@
+"""Binary concrete gates: 0/1 decisions that can be trained.
+
+C. Maddison, A. Mnih, Y. W. Teh: The Concrete Distribution, ICLR 2017, https://arxiv.org/abs/1611.00712
+E. Jang, S. Gu, B. Poole: Categorical Reparameterization with Gumbel-Softmax, ICLR 2017,
+https://arxiv.org/abs/1611.01144
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+
+class _StraightThroughStep(torch.autograd.Function):
+    """``1[z > 0]`` forward; backward the gradient of ``sigmoid(z / temperature)``."""
+
+    @staticmethod
+    def forward(ctx: Any, perturbed_logits: Tensor, temperature: float) -> Tensor:
+        ctx.save_for_backward(perturbed_logits)
+        ctx.temperature = temperature
+        return (perturbed_logits > 0).to(perturbed_logits.dtype)
+
+    @staticmethod
+    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor, None]:
+        (perturbed_logits,) = ctx.saved_tensors
+        y = torch.sigmoid(perturbed_logits / ctx.temperature)
+        return grad_outputs[0] * y * (1 - y) / ctx.temperature, None
+
+
+def logistic_noise_like(logits: Tensor) -> Tensor:
+    """Finite standard logistic noise, of the shape and type of ``logits``."""
+    eps = torch.finfo(logits.dtype).eps
+    uniform = torch.rand_like(logits).clamp_(eps, 1 - eps)
+    return uniform.log().sub_(torch.log1p(-uniform))
+
+
+def sample_binary_concrete(logits: Tensor, *, temperature: float = 2 / 3) -> Tensor:
+    """Sample 0/1 gates with a straight-through gradient.
+
+    y = sigmoid((logits + noise) / temperature), noise ~ Logistic(0, 1); the value is 1[y > 0.5],
+    the gradient is that of y. Since y > 0.5 exactly when logits + noise > 0, a gate is open with
+    probability sigmoid(logits), whatever the temperature.
+
+    Args:
+        logits: Gate logits of any shape, float32 or float64.
+        temperature: Of the relaxation, > 0; it only shapes the gradient.
+
+    Returns:
+        Gates, exactly 0 or 1, of the shape and type of ``logits``.
+
+    Source:
+        Bejnordi et al., ICLR 2020, section 4.1.
+    """
+    gates: Tensor = _StraightThroughStep.apply(logits + logistic_noise_like(logits), temperature)
+    return gates

@@ -1,0 +1,102 @@
+"""The paper's gating module: one small network per block, one logit per channel.
+
+B. E. Bejnordi, T. Blankevoort, M. Welling: Batch-Shaping for Learning Conditional Channel Gated
+Networks, ICLR 2020, https://arxiv.org/abs/1907.06627
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from mmbas.gates.binary_concrete import sample_binary_concrete
+from mmbas.gates.gate_output import Gate
+from mmbas.registry import MODELS
+
+
+@MODELS.register_module()
+class ChannelGate(Gate):
+    """Global average pool -> Linear(C, hidden) -> BN -> ReLU -> Linear(hidden, G) = logits.
+
+    Training samples binary concrete gates, evaluation opens a gate where its logit is > 0.
+    The gate network runs in float32 even under autocast: it costs next to nothing, and
+    decisions near 0 should not depend on the precision of the convolutions.
+
+    Args:
+        in_channels: Channels C of the block's input.
+        num_gates: Number of gates, G.
+        hidden_channels: Neurons of the hidden layer.
+        temperature: Of the binary concrete relaxation, > 0.
+        init_open_prob: Expected open probability at the start, in (0, 1); sets the last bias.
+        sync_norm: Use SyncBatchNorm in the hidden layer (falls back to BN on one process).
+
+    Source:
+        Bejnordi et al., ICLR 2020, section 4.1.
+    """
+
+    def __init__(
+        self,
+        in_channels: int,
+        num_gates: int,
+        *,
+        hidden_channels: int = 16,
+        temperature: float = 2 / 3,
+        init_open_prob: float = 0.5,
+        sync_norm: bool = False,
+    ) -> None:
+        super().__init__(num_gates)
+        if temperature <= 0:
+            raise ValueError(f"expected temperature > 0, but got {temperature}")
+        if not 0 < init_open_prob < 1:
+            raise ValueError(f"expected init_open_prob in (0, 1), but got {init_open_prob}")
+        if hidden_channels < 1:
+            raise ValueError(f"expected hidden_channels >= 1, but got {hidden_channels}")
+        self.temperature = temperature
+        self.init_open_prob = init_open_prob
+        self.fc1 = nn.Linear(in_channels, hidden_channels, bias=False)
+        norm_type = nn.SyncBatchNorm if sync_norm else nn.BatchNorm1d
+        self.norm = norm_type(hidden_channels)
+        self.fc2 = nn.Linear(hidden_channels, num_gates)
+        self.init_weights()
+
+    def init_weights(self) -> None:
+        """PyTorch's own initialisation, and the bias that ``init_open_prob`` asks for."""
+        for layer in (self.fc1, self.norm, self.fc2):
+            layer.reset_parameters()
+        nn.init.constant_(self.fc2.bias, math.log(self.init_open_prob / (1 - self.init_open_prob)))
+
+    def compute_logits(self, x: Tensor) -> Tensor:
+        """See :meth:`Gate.compute_logits`.
+
+        Raises:
+            ValueError: If a batch of one image is trained on (its batch statistics are void).
+        """
+        self._check_batch(x)
+        with torch.autocast(x.device.type, enabled=False):
+            # Sum and scale: the gradient of mean() would write a whole feature map.
+            pooled = x.sum(dim=(2, 3), dtype=self.fc1.weight.dtype) / (x.shape[2] * x.shape[3])
+            logits: Tensor = self.fc2(F.relu(self.norm(self.fc1(pooled))))
+        return logits
+
+    def sample(self, logits: Tensor) -> Tensor:
+        """See :meth:`Gate.sample`."""
+        return sample_binary_concrete(logits, temperature=self.temperature)
+
+    def _check_batch(self, x: Tensor) -> None:
+        if len(x) > 1 or not self.norm.training:
+            return
+        synced = isinstance(self.norm, nn.SyncBatchNorm) and dist.is_initialized()
+        if not (synced and dist.get_world_size() > 1):
+            raise ValueError(
+                "expected at least 2 images per batch in training, since the gates use batch "
+                "normalisation, but got 1; raise batch_size, set drop_last=True if it is the last "
+                "batch of an epoch, or train several processes with norm_cfg=dict(type='SyncBN')"
+            )
+
+    def extra_repr(self) -> str:
+        """What ``print(model)`` shows."""
+        return f"num_gates={self.num_gates}, temperature={self.temperature:.4g}"

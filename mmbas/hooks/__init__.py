@@ -1,0 +1,7 @@
+"""What changes during training."""
+
+from mmbas.hooks.gate_loss_schedule_hook import GateLossScheduleHook
+from mmbas.hooks.gate_monitor_hook import GateMonitorHook
+from mmbas.hooks.schedules import LinearWindow
+
+__all__ = ["GateLossScheduleHook", "GateMonitorHook", "LinearWindow"]

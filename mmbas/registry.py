@@ -1,0 +1,32 @@
+"""Registries of scope ``mmbas``, children of mmengine's root registries.
+
+mmengine imports ``<scope>.registry`` when it meets ``type='mmbas.X'`` in a config, so the names
+below are usable in any OpenMMLab project without ``custom_imports``. The modules named in
+``locations`` are imported at the first look-up.
+"""
+
+from __future__ import annotations
+
+try:
+    from mmengine.registry import DATASETS as MMENGINE_DATASETS
+    from mmengine.registry import HOOKS as MMENGINE_HOOKS
+    from mmengine.registry import METRICS as MMENGINE_METRICS
+    from mmengine.registry import MODELS as MMENGINE_MODELS
+    from mmengine.registry import Registry
+except ImportError as error:
+    raise ImportError(
+        "mmbas needs mmengine, but it cannot be imported; install the maintained stack with "
+        "`pip install mmbas[openmmlab]`, or the original mmengine and mmcv"
+    ) from error
+
+MODELS = Registry(
+    "model",
+    parent=MMENGINE_MODELS,
+    scope="mmbas",
+    locations=["mmbas.gates", "mmbas.backbones", "mmbas.losses", "mmbas.models"],
+)
+HOOKS = Registry("hook", parent=MMENGINE_HOOKS, scope="mmbas", locations=["mmbas.hooks"])
+METRICS = Registry("metric", parent=MMENGINE_METRICS, scope="mmbas", locations=["mmbas.metrics"])
+DATASETS = Registry(
+    "dataset", parent=MMENGINE_DATASETS, scope="mmbas", locations=["mmbas.datasets"]
+)
