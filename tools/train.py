@@ -1,0 +1,85 @@
+"""Train a model from a config, as in MMPretrain and MMSegmentation."""
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+
+from mmengine.config import Config
+from mmengine.device import is_cuda_available
+from mmengine.runner import Runner
+
+from mmbas.command_line import (
+    check_data_roots,
+    checked_file,
+    config_parser,
+    load_config,
+    run_tool,
+    with_origin,
+    write_json,
+)
+
+
+def parse_args() -> argparse.Namespace:
+    parser = config_parser(
+        __doc__,
+        examples=[
+            "python tools/train.py configs/resnet20_bas_digits.py",
+            "python tools/train.py configs/resnet20_bas_cifar10.py "
+            "--cfg-options model.gate_losses.l0.loss_weight=0.1",
+            "python tools/train.py configs/resnet20_bas_cifar10.py --resume",
+        ],
+    )
+    parser.add_argument("--work-dir", help="logs and checkpoints; default work_dirs/CONFIG")
+    parser.add_argument(
+        "--resume",
+        nargs="?",
+        const="auto",
+        metavar="CHECKPOINT",
+        help="continue from a checkpoint; without one, from the latest in the work dir",
+    )
+    parser.add_argument("--amp", action="store_true", help="mixed precision (needs a GPU)")
+    parser.add_argument(
+        "--launcher",
+        choices=["none", "pytorch", "slurm", "mpi"],
+        default="none",
+        help="job launcher",
+    )
+    # torch.distributed.launch passes --local-rank; torchrun sets LOCAL_RANK itself.
+    parser.add_argument("--local_rank", "--local-rank", type=int, default=0, help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    os.environ.setdefault("LOCAL_RANK", str(args.local_rank))
+    return args
+
+
+def merge_arguments(config: Config, args: argparse.Namespace) -> None:
+    config.launcher = args.launcher
+    if args.work_dir:
+        config.work_dir = args.work_dir
+    elif config.get("work_dir") is None:
+        config.work_dir = str(Path("work_dirs") / Path(args.config).stem)
+    if args.amp:
+        if not is_cuda_available():
+            raise ValueError("expected a GPU for --amp, but there is none; train without --amp")
+        config.optim_wrapper.type = "AmpOptimWrapper"
+        config.optim_wrapper.setdefault("loss_scale", "dynamic")
+    if args.resume:
+        config.resume = True
+        if args.resume != "auto":
+            config.load_from = checked_file(args.resume, "a checkpoint")
+
+
+def main() -> None:
+    args = parse_args()
+    config = load_config(args.config, args.cfg_options)
+    merge_arguments(config, args)
+    check_data_roots(config, ["train_dataloader", "val_dataloader"])
+    runner = Runner.from_cfg(config)
+    runner.train()
+    result = {"work_dir": runner.work_dir, "iterations": runner.iter, "epochs": runner.epoch}
+    write_json(args.out_json, with_origin(result, args.config))
+
+
+if __name__ == "__main__":
+    run_tool(main)
