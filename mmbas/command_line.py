@@ -42,7 +42,7 @@ def config_parser(description: str, *, examples: Sequence[str]) -> argparse.Argu
 
 def load_config(path: str, options: dict[str, Any] | None = None) -> Config:
     """Config file with overrides."""
-    config = Config.fromfile(path)
+    config = Config.fromfile(checked_file(path, "a config"))
     if options:
         config.merge_from_dict(options)
     return config
@@ -119,7 +119,7 @@ def set_threads(threads: int | None) -> None:
 
 
 def with_origin(result: dict[str, Any], config: str) -> dict[str, Any]:
-    """The result and what is needed to get it again: command, config, commit, versions, hardware."""
+    """The result with command, config, commit, versions and hardware."""
     command = " ".join(["python", os.path.relpath(sys.argv[0]), *sys.argv[1:]])
     return {**result, "config": config, "command": command, **describe()}
 
@@ -153,5 +153,5 @@ def run_tool(main: Any) -> None:
     try:
         main()
     except (ValueError, FileNotFoundError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        sys.stderr.write(f"error: {error}\n")
         sys.exit(2)

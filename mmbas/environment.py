@@ -28,7 +28,7 @@ def describe() -> dict[str, Any]:
 
 
 def commit() -> str | None:
-    """Git commit of this checkout, with ``-dirty`` after it if files differ; None outside of git."""
+    """Git commit of this checkout, ``-dirty`` if files differ from it; None outside of git."""
     root = Path(__file__).parent.parent
     try:
         result = subprocess.run(

@@ -64,7 +64,7 @@ def peak_bytes(function: Callable[[], object], *, device: str = "cpu") -> int:
     with profile(activities=[ProfilerActivity.CPU], profile_memory=True) as profiler:
         function()
     # The memory events of the public event list leave out allocations inside operators.
-    results = profiler.profiler.kineto_results  # type: ignore[union-attr]
+    results = profiler.profiler.kineto_results
     events = [event for event in results.events() if event.name() == "[memory]"]
     events.sort(
         key=lambda event: event.start_ns() if hasattr(event, "start_ns") else event.start_us()

@@ -79,6 +79,8 @@ def parse_args() -> argparse.Namespace:
 def build_pair(config: Config, checkpoint: str | None) -> tuple[nn.Module, nn.Module]:
     """The gated network and the plain one with the same weights, in evaluation mode."""
     torch.manual_seed(0)
+    # As the runner does: a checkpoint's gates must see normalised images.
+    config.model.setdefault("data_preprocessor", config.get("data_preprocessor"))
     gated: nn.Module = MODELS.build(config.model)
     if not named_gates(gated):
         raise ValueError("expected a config with gates, but its network has none")

@@ -3,5 +3,6 @@
 from mmbas.hooks.gate_loss_schedule_hook import GateLossScheduleHook
 from mmbas.hooks.gate_monitor_hook import GateMonitorHook
 from mmbas.hooks.schedules import LinearWindow
+from mmbas.hooks.seed_per_epoch_hook import SeedPerEpochHook
 
-__all__ = ["GateLossScheduleHook", "GateMonitorHook", "LinearWindow"]
+__all__ = ["GateLossScheduleHook", "GateMonitorHook", "LinearWindow", "SeedPerEpochHook"]
