@@ -1,0 +1,19 @@
+"""What shapes and prices the gates."""
+
+from mmbas.losses.batch_shaping_loss import BatchShapingLoss, batch_shaping_loss
+from mmbas.losses.gate_l0_loss import GateL0Loss, gate_l0_loss
+from mmbas.losses.gate_loss import GateLoss
+from mmbas.losses.priors import BetaPrior, KumaraswamyPrior, NormalPrior, Prior, UniformPrior
+
+__all__ = [
+    "BatchShapingLoss",
+    "BetaPrior",
+    "GateL0Loss",
+    "GateLoss",
+    "KumaraswamyPrior",
+    "NormalPrior",
+    "Prior",
+    "UniformPrior",
+    "batch_shaping_loss",
+    "gate_l0_loss",
+]

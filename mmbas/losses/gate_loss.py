@@ -1,0 +1,119 @@
+"""What the gate losses share: layers become one row of gates, and losses per gate one number."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+
+from mmbas.gates import GateOutput
+
+REDUCTIONS = ("sum", "layer_mean", "mean")
+
+
+class GateLoss(nn.Module):
+    """Base of the losses on gates: ``loss_weight * factor * reduction(loss per gate)``.
+
+    A subclass defines :meth:`loss_per_gate` and ``loss_name``.
+
+    Args:
+        loss_weight: >= 0.
+        reduction: How the losses of single gates become one number: ``'sum'`` over all gates;
+            ``'layer_mean'``, mean over a layer's gates, summed over layers; ``'mean'`` over all
+            gates.
+
+    Attributes:
+        factor: Set by a schedule, 1 without one.
+        loss_name: Key in the model's dict of losses.
+
+    Raises:
+        ValueError: If loss_weight or reduction is out of range.
+    """
+
+    loss_name: ClassVar[str]
+    _forward_uncompiled: ClassVar[Callable[[GateLoss, Sequence[GateOutput]], Tensor] | None] = None
+
+    def __init__(self, *, loss_weight: float, reduction: str) -> None:
+        super().__init__()
+        if not 0 <= loss_weight < math.inf:
+            raise ValueError(f"expected a finite loss_weight >= 0, but got {loss_weight}")
+        if reduction not in REDUCTIONS:
+            raise ValueError(f"expected reduction to be one of {REDUCTIONS}, but got {reduction!r}")
+        self.loss_weight = loss_weight
+        self.reduction = reduction
+        self.factor = 1.0
+
+    def loss_per_gate(self, gate_logits: Tensor) -> Tensor:
+        """Loss of each gate, shape (G,), for logits of shape (N, G)."""
+        raise NotImplementedError
+
+    def forward(self, gate_outputs: Sequence[GateOutput]) -> Tensor:
+        """Weighted loss of all gates of a network, a scalar.
+
+        Args:
+            gate_outputs: One for each gated layer, with logits of shape (N, G_layer).
+
+        Returns:
+            The loss; a constant 0 if the weight or the factor is 0.
+
+        Raises:
+            ValueError: If there is no layer, or the logits are not of shape (N, G_layer).
+        """
+        # Left alone by torch.compile: each new factor of a schedule would compile the network
+        # again. Made at the first call, since it imports torch's compiler, which takes seconds.
+        if GateLoss._forward_uncompiled is None:
+            GateLoss._forward_uncompiled = torch.compiler.disable(GateLoss._weighted_loss)
+        return GateLoss._forward_uncompiled(self, gate_outputs)
+
+    def _weighted_loss(self, gate_outputs: Sequence[GateOutput]) -> Tensor:
+        layers = [output.logits for output in gate_outputs]
+        if not layers:
+            raise ValueError("expected the outputs of at least one gated layer, but got none")
+        weight = self.loss_weight * self.factor
+        if weight == 0:
+            return layers[0].new_zeros((), dtype=torch.float32)
+        loss_per_gate = self.loss_per_gate(concatenate_logits(layers))
+        num_gates = [logits.shape[1] for logits in layers]
+        return weight * reduce_gates(loss_per_gate, num_gates, self.reduction)
+
+    def extra_repr(self) -> str:
+        """Arguments for ``print(model)``."""
+        return f"loss_weight={self.loss_weight}, reduction={self.reduction!r}"
+
+
+def concatenate_logits(layers: Sequence[Tensor]) -> Tensor:
+    """Logits of all layers side by side.
+
+    Args:
+        layers: Logits of shape (N, G_layer).
+
+    Returns:
+        Shape (N, sum of G_layer); in memory gate by gate, as the batch of a gate is what counts.
+
+    Raises:
+        ValueError: If a shape is not (N, G_layer) with the same N.
+    """
+    shapes = [tuple(logits.shape) for logits in layers]
+    if any(len(shape) != 2 or shape[0] != shapes[0][0] for shape in shapes):
+        raise ValueError(
+            f"expected gate logits of shape (N, G) with the same N in all layers, but got {shapes}"
+        )
+    return torch.cat([logits.t() for logits in layers]).t()
+
+
+def reduce_gates(loss_per_gate: Tensor, num_gates: Sequence[int], reduction: str) -> Tensor:
+    """One number from the losses of single gates.
+
+    Args:
+        loss_per_gate: Shape (sum of num_gates,).
+        num_gates: Gates of each layer.
+        reduction: ``'sum'``, ``'layer_mean'`` or ``'mean'``, see :class:`GateLoss`.
+    """
+    if reduction == "sum":
+        return loss_per_gate.sum()
+    if reduction == "mean":
+        return loss_per_gate.mean()
+    return torch.stack([layer.mean() for layer in loss_per_gate.split(list(num_gates))]).sum()
