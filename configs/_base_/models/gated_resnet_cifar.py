@@ -1,0 +1,24 @@
+# The gated CIFAR ResNet with both gate losses: lambda is bas.loss_weight, gamma l0.loss_weight.
+model = dict(
+    type="mmbas.GatedImageClassifier",
+    backbone=dict(
+        type="mmbas.GatedResNetCifar",
+        depth=20,
+        gate=dict(type="mmbas.ChannelGate"),
+    ),
+    neck=dict(type="GlobalAveragePooling"),
+    head=dict(
+        type="LinearClsHead",
+        num_classes=10,
+        in_channels=64,
+        loss=dict(type="CrossEntropyLoss", loss_weight=1.0),
+    ),
+    gate_losses=dict(
+        bas=dict(
+            type="mmbas.BatchShapingLoss",
+            loss_weight=0.75,
+            prior=dict(type="mmbas.BetaPrior", a=0.6, b=0.4),
+        ),
+        l0=dict(type="mmbas.GateL0Loss", loss_weight=0.05),
+    ),
+)

@@ -1,0 +1,88 @@
+"""What the tools share: shapes, data roots, results on disk."""
+
+import json
+import re
+
+import pytest
+from mmengine.config import Config
+
+from mmbas.command_line import (
+    check_data_roots,
+    format_table,
+    input_shape,
+    run_tool,
+    with_origin,
+    write_json,
+)
+from mmbas.environment import describe
+
+
+def pipeline(*transforms):
+    return Config(dict(train_dataloader=dict(dataset=dict(pipeline=list(transforms)))))
+
+
+def test_input_shape_is_the_crop_unless_given():
+    crop = pipeline(dict(type="RandomCrop", crop_size=(448, 672)), dict(type="PackInputs"))
+    assert input_shape(crop, None) == (448, 672)
+    assert input_shape(crop, [224]) == (224, 224)
+    assert input_shape(crop, [512, 1024]) == (512, 1024)
+    assert input_shape(pipeline(dict(type="RandomResizedCrop", scale=224)), None) == (224, 224)
+    with pytest.raises(ValueError, match="--shape HEIGHT WIDTH"):
+        input_shape(pipeline(dict(type="PackInputs")), None)
+
+
+def test_missing_data_root_is_named(tmp_path):
+    def config(root, **dataset):
+        return Config(dict(train_dataloader=dict(dataset=dict(data_root=str(root), **dataset))))
+
+    check_data_roots(config(tmp_path, type="ImageNet"), ["train_dataloader"])
+    check_data_roots(config(tmp_path / "no", type="CIFAR10"), ["train_dataloader"])  # downloads
+    wrapped = Config(
+        dict(
+            val_dataloader=dict(
+                dataset=dict(
+                    type="RepeatDataset",
+                    dataset=dict(type="ImageNet", data_root=str(tmp_path / "no")),
+                )
+            )
+        )
+    )
+    for broken, loader in (
+        (config(tmp_path / "no", type="ImageNet"), "train_dataloader"),
+        (wrapped, "val_dataloader"),
+    ):
+        with pytest.raises(ValueError, match=f"data of {loader} in the folder .*no, but it does"):
+            check_data_roots(broken, [loader])
+
+
+def test_result_says_where_it_came_from(tmp_path):
+    path = tmp_path / "deep" / "result.json"
+    write_json(str(path), with_origin({"macs": 3}, "configs/some.py"))
+    result = json.loads(path.read_text())
+    assert result["macs"] == 3
+    assert result["config"] == "configs/some.py"
+    assert result["command"].startswith("python ")
+    assert list(path.parent.iterdir()) == [path]  # nothing half-written
+    write_json(None, result)
+
+
+def test_description_names_commit_versions_hardware():
+    description = describe()
+    assert description["commit"] is None or re.match(r"[0-9a-f]{40}", description["commit"])
+    assert {"python", "torch", "numpy", "scipy"} <= set(description["versions"])
+    assert description["hardware"]["threads"] >= 1
+
+
+def test_table():
+    table = format_table(["", "ms"], [["dense", "1.5"], ["gated", "10.0"]])
+    assert table == "         ms\n-----------\ndense   1.5\ngated  10.0"
+
+
+def test_wrong_input_is_one_line(capsys):
+    def main():
+        raise ValueError("expected this, but got that")
+
+    with pytest.raises(SystemExit) as stopped:
+        run_tool(main)
+    assert stopped.value.code == 2
+    assert capsys.readouterr().err == "error: expected this, but got that\n"
