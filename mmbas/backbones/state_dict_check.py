@@ -1,9 +1,12 @@
-"""Refuse a checkpoint of another architecture instead of loading half of it."""
+"""Refuse a checkpoint of another architecture instead of loading half of it, and say what loads."""
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Set
 from typing import Any
 
+from mmengine.logging import print_log
 from torch import Tensor, nn
 
 
@@ -12,19 +15,34 @@ def refuse_foreign_checkpoints(backbone: nn.Module) -> None:
 
     Hosts load with ``strict=False`` and only log what does not fit, so a ResNet-34 would quietly
     start from half a ResNet-18. Missing gates and foreign heads remain fine: a plain checkpoint
-    initialises a gated network and a classifier's the backbone of a segmentor.
+    initialises a gated network and a classifier's the backbone of a segmentor. What was loaded and
+    what was not is logged.
     """
+    backbone._register_load_state_dict_pre_hook(_check, with_module=True)
 
-    def check(state_dict: dict[str, Tensor], prefix: str, *_: Any) -> None:
-        own = backbone.state_dict()
-        given = {
-            key[len(prefix) :]: value for key, value in state_dict.items() if key.startswith(prefix)
-        }
-        _check_any_match(own, given, prefix)
-        _check_same_blocks(own, given)
-        _check_same_shapes(own, given)
 
-    backbone._register_load_state_dict_pre_hook(check)
+def _check(backbone: nn.Module, state_dict: dict[str, Tensor], prefix: str, *_: Any) -> None:
+    own = backbone.state_dict()
+    given = {
+        key[len(prefix) :]: value for key, value in state_dict.items() if key.startswith(prefix)
+    }
+    _check_any_match(own, given, prefix)
+    _check_same_blocks(own, given)
+    _check_same_shapes(own, given)
+    missing, unused = own.keys() - given.keys(), given.keys() - own.keys()
+    print_log(
+        f"{type(backbone).__name__}: loading {len(own) - len(missing)} of {len(own)} tensors; "
+        f"{len(missing)} not in the checkpoint keep their initial values: {_modules(missing)}; "
+        f"{len(unused)} in the checkpoint unused: {_modules(unused)}",
+        logger="current",
+    )
+
+
+def _modules(keys: Set[str]) -> str:
+    """Names of the modules that tensors belong to, a gate counting as one, and how many of each."""
+    names = (key.split(".gate.")[0] + ".gate" if ".gate." in key else key for key in keys)
+    counts = Counter(name if name.endswith(".gate") else name.rpartition(".")[0] for name in names)
+    return ", ".join(f"{name} ({counts[name]})" for name in sorted(counts)) or "none"
 
 
 def _check_any_match(own: dict[str, Tensor], given: dict[str, Tensor], prefix: str) -> None:

@@ -1,8 +1,13 @@
 """GatedResNet against the hosts' ResNets and torchvision's."""
 
+import copy
+import pickle
+from unittest import mock
+
 import pytest
 import torch
 import torchvision
+from mmengine.logging import MMLogger
 from mmengine.registry import MODELS
 from mmpretrain.models import ResNet as PretrainResNet
 from mmseg.models import ResNet as SegResNet
@@ -176,6 +181,25 @@ def test_checkpoint_without_any_matching_key_is_refused():
     weights = {f"backbone.{k}": v for k, v in GatedResNet(18).state_dict().items()}
     with pytest.raises(ValueError, match=r"prefix='backbone\.'"):
         GatedResNet(18).load_state_dict(weights, strict=False)
+
+
+def test_what_is_loaded_is_logged_by_name_and_count(capsys):
+    weights = torchvision.models.resnet18().state_dict()
+    ours = GatedResNet(18)
+    logger = MMLogger.get_instance("loading")
+    with mock.patch.object(MMLogger, "get_current_instance", return_value=logger):
+        ours.load_state_dict(weights, strict=False)
+    line = capsys.readouterr().out
+    # 8 gates of 8 tensors each; 120 of the host, 2 of its classifier
+    assert "GatedResNet: loading 120 of 184 tensors; 64 not in the checkpoint" in line
+    assert "layer1.0.gate (8), layer1.1.gate (8), layer2.0.gate (8)" in line
+    assert "2 in the checkpoint unused: fc (2)" in line
+
+
+def test_loading_is_checked_in_copies_too():
+    for copied in (copy.deepcopy(GatedResNet(18)), pickle.loads(pickle.dumps(GatedResNet(18)))):
+        with pytest.raises(ValueError, match="expected a checkpoint of the same depth"):
+            copied.load_state_dict(GatedResNet(34).state_dict(), strict=False)
 
 
 def test_state_dict_keys_are_frozen():
