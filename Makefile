@@ -7,6 +7,9 @@ VENV := .venv
 PY := $(VENV)/bin/python
 PIP_INSTALL := $(PY) -m pip install -qq --disable-pip-version-check -c requirements/lock.txt
 
+# Waiting threads sleep instead of spinning: several times faster where other programs use the cores.
+export OMP_WAIT_POLICY ?= PASSIVE
+
 .DEFAULT_GOAL := help
 .PHONY: help quickstart test check format clean
 .DELETE_ON_ERROR:

@@ -9,7 +9,7 @@
 _base_ = [
     "_base_/models/gated_resnet_cifar.py",
     "_base_/datasets/digits.py",
-    "_base_/schedules/digits_30e.py",
+    "_base_/schedules/digits_40e.py",
     "default_runtime.py",
 ]
 default_hooks = dict(

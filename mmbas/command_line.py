@@ -7,6 +7,7 @@ import json
 import os
 import sys
 import warnings
+import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -82,6 +83,20 @@ def checked_file(path: str, what: str) -> str:
     return path
 
 
+def checked_checkpoint(path: str) -> str:
+    """The path, if the file is a whole checkpoint.
+
+    Raises:
+        ValueError: If not.
+    """
+    if not zipfile.is_zipfile(checked_file(path, "a checkpoint")):
+        raise ValueError(
+            f"expected a checkpoint at {path}, but the file is none, or was cut off while it was "
+            "written; choose an earlier one"
+        )
+    return path
+
+
 def input_shape(config: Config, shape: Sequence[int] | None) -> tuple[int, int]:
     """Height and width of the images: ``shape`` if given, else the crop of the training pipeline.
 
@@ -152,6 +167,6 @@ def run_tool(main: Any) -> None:
     """Run a tool; wrong input is one line on stderr and exit code 2, not a traceback."""
     try:
         main()
-    except (ValueError, FileNotFoundError) as error:
+    except (ValueError, FileNotFoundError, FloatingPointError) as error:
         sys.stderr.write(f"error: {error}\n")
         sys.exit(2)

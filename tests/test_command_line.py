@@ -4,10 +4,12 @@ import json
 import re
 
 import pytest
+import torch
 from mmengine.config import Config
 
 from mmbas.command_line import (
     check_data_roots,
+    checked_checkpoint,
     format_table,
     input_shape,
     run_tool,
@@ -86,3 +88,14 @@ def test_wrong_input_is_one_line(capsys):
         run_tool(main)
     assert stopped.value.code == 2
     assert capsys.readouterr().err == "error: expected this, but got that\n"
+
+
+def test_checkpoint_must_be_whole(tmp_path):
+    path = tmp_path / "epoch_1.pth"
+    with pytest.raises(ValueError, match="expected a checkpoint at .*no such file"):
+        checked_checkpoint(str(path))
+    torch.save(dict(state_dict=dict(weight=torch.zeros(1000))), path)
+    assert checked_checkpoint(str(path)) == str(path)
+    path.write_bytes(path.read_bytes()[:-100])
+    with pytest.raises(ValueError, match="is none, or was cut off"):
+        checked_checkpoint(str(path))

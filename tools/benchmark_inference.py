@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 from mmbas.command_line import (
     check_data_roots,
-    checked_file,
+    checked_checkpoint,
     config_parser,
     format_table,
     input_shape,
@@ -230,7 +230,7 @@ def main() -> None:
     args = parse_args()
     config = load_config(args.config, args.cfg_options)
     if args.checkpoint:
-        checked_file(args.checkpoint, "a checkpoint")
+        checked_checkpoint(args.checkpoint)
     set_threads(args.threads)
     init_default_scope(config.default_scope)
     result = measure(config, args)

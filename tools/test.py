@@ -11,7 +11,7 @@ from mmengine.runner import Runner
 
 from mmbas.command_line import (
     check_data_roots,
-    checked_file,
+    checked_checkpoint,
     config_parser,
     load_config,
     run_tool,
@@ -52,7 +52,7 @@ def main() -> None:
     args = parse_args()
     config = load_config(args.config, args.cfg_options)
     config.launcher = args.launcher
-    config.load_from = checked_file(args.checkpoint, "a checkpoint")
+    config.load_from = checked_checkpoint(args.checkpoint)
     config.work_dir = args.work_dir or str(Path("work_dirs") / Path(args.config).stem)
     check_data_roots(config, ["test_dataloader"])
     metrics = Runner.from_cfg(config).test()

@@ -12,7 +12,7 @@ from mmengine.runner import Runner
 
 from mmbas.command_line import (
     check_data_roots,
-    checked_file,
+    checked_checkpoint,
     config_parser,
     load_config,
     run_tool,
@@ -67,7 +67,7 @@ def merge_arguments(config: Config, args: argparse.Namespace) -> None:
     if args.resume:
         config.resume = True
         if args.resume != "auto":
-            config.load_from = checked_file(args.resume, "a checkpoint")
+            config.load_from = checked_checkpoint(args.resume)
 
 
 def main() -> None:

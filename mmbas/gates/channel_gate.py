@@ -49,7 +49,7 @@ class ChannelGate(Gate):
         sync_norm: bool = False,
     ) -> None:
         super().__init__(num_gates)
-        if temperature <= 0:
+        if not temperature > 0:
             raise ValueError(f"expected temperature > 0, but got {temperature}")
         if not 0 < init_open_prob < 1:
             raise ValueError(f"expected init_open_prob in (0, 1), but got {init_open_prob}")
@@ -86,11 +86,15 @@ class ChannelGate(Gate):
         """See :meth:`Gate.sample`."""
         return sample_binary_concrete(logits, temperature=self.temperature)
 
-    def _check_batch(self, x: Tensor) -> None:
-        if len(x) > 1 or not self.norm.training:
-            return
+    @property
+    def min_batch_size(self) -> int:
+        """2 where batch statistics come from the images of one process, else 1."""
         synced = isinstance(self.norm, nn.SyncBatchNorm) and dist.is_initialized()
-        if not (synced and dist.get_world_size() > 1):
+        shared = synced and dist.get_world_size() > 1
+        return 2 if self.norm.training and not shared else 1
+
+    def _check_batch(self, x: Tensor) -> None:
+        if len(x) < self.min_batch_size:
             raise ValueError(
                 "expected at least 2 images per batch in training, since the gates use batch "
                 "normalisation, but got 1; raise batch_size, set drop_last=True if it is the last "

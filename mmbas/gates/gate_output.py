@@ -62,6 +62,11 @@ class Gate(nn.Module):
         self._records: list[GateOutput] | None = None
         self._forced_logits: Tensor | float | None = None
 
+    @property
+    def min_batch_size(self) -> int:
+        """Fewest images per batch and process that the gate can be trained on."""
+        return 1
+
     def init_weights(self) -> None:
         """Initialise the gate's own weights; the hosts' defaults do not suit it."""
         raise NotImplementedError

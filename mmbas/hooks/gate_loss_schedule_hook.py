@@ -8,6 +8,7 @@ from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
 from mmengine.runner import IterBasedTrainLoop
 
+from mmbas.hooks.batch_size_check import refuse_small_batches
 from mmbas.hooks.schedules import LinearWindow
 from mmbas.registry import HOOKS
 
@@ -41,6 +42,7 @@ class GateLossScheduleHook(Hook):
     def before_train(self, runner: Any) -> None:
         """Check that the windows fit the model and the training loop."""
         names = set(gate_losses(runner.model))
+        refuse_small_batches(runner)
         if unknown := set(self.windows) - names:
             raise ValueError(
                 f"expected schedule windows for the gate losses {sorted(names)}, but got "

@@ -12,6 +12,7 @@ from mmengine.model import is_model_wrapper
 from numpy.typing import NDArray
 from torch import Tensor
 
+from mmbas.hooks.batch_size_check import refuse_small_batches
 from mmbas.hooks.gate_loss_schedule_hook import gate_losses
 from mmbas.metrics.gate_statistics import gate_shares
 from mmbas.registry import HOOKS
@@ -45,6 +46,7 @@ class GateMonitorHook(Hook):
     def before_train(self, runner: Any) -> None:
         """Check that the model has gates to show."""
         gate_losses(runner.model)
+        refuse_small_batches(runner)
         self._num_open.clear()
         self._num_images = 0
 

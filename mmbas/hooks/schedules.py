@@ -31,7 +31,7 @@ class LinearWindow:
     end_factor: float
 
     def __post_init__(self) -> None:
-        if self.begin < 0 or self.end < self.begin:
+        if not 0 <= self.begin <= self.end:
             raise ValueError(
                 f"expected a window with 0 <= begin <= end, but got begin={self.begin}, "
                 f"end={self.end}"

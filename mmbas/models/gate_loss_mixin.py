@@ -55,6 +55,9 @@ class GateLossMixin(_Host):
         with record_gate_outputs(self) as records:
             losses: dict[str, Any] = dict(super().loss(*args, **kwargs))
         check_finite(records)
+        if "loss" in losses and self.gate_losses:
+            # mmengine logs the total as 'loss'; a host's own entry of that name would hide it.
+            losses["loss_task"] = losses.pop("loss")
         outputs = [output for outputs in records.values() for output in outputs]
         gate_loss: Any
         for gate_loss in self.gate_losses.values():

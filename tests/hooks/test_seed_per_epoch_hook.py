@@ -121,20 +121,18 @@ def test_seed_process_and_iteration_all_count(monkeypatch):
     assert drawn_at(seed=1, rank=1, iteration=100, monkeypatch=monkeypatch) == draws[-1]
 
 
-def test_a_worker_init_fn_without_a_seed_stays(monkeypatch):
-    def init(worker_id):
-        pass
-
-    loader = DataLoader(Augmented(), worker_init_fn=init)
+@pytest.mark.parametrize("seeded", [False, True])
+def test_a_worker_init_fn_keeps_all_but_its_seed(seeded):
+    given = partial(print, end="", **(dict(seed=0) if seeded else {}))
+    loader = DataLoader(Augmented(), worker_init_fn=given)
     runner = SimpleNamespace(seed=0, iter=0, train_dataloader=loader)
     SeedPerEpochHook().before_train_epoch(runner)
-    assert loader.worker_init_fn is init
 
-    loader.worker_init_fn = seeded = partial(print, seed=0, end="")
-    SeedPerEpochHook().before_train_epoch(runner)
-    assert loader.worker_init_fn.func is print
-    assert loader.worker_init_fn.keywords["end"] == ""
-    assert loader.worker_init_fn.keywords["seed"] != seeded.keywords["seed"]
+    kept = loader.worker_init_fn
+    assert kept.func is print
+    assert kept.keywords["end"] == ""
+    assert kept.keywords.keys() == given.keywords.keys()
+    assert kept.keywords.get("seed") != 0
 
 
 @pytest.mark.parametrize(("num_workers", "persistent"), [(0, False), (1, False), (1, True)])

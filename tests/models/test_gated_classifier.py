@@ -45,10 +45,18 @@ def batch(n=8):
 def test_gate_losses_join_the_hosts():
     model = classifier()
     losses = model.loss(*batch())
-    assert set(losses) == {"loss", "loss_bas", "loss_gate_l0"}
+    assert set(losses) == {"loss_task", "loss_bas", "loss_gate_l0"}
     assert all(value.requires_grad for value in losses.values())
     # at the start the mean prob is near 1/2: nine layers, layer_mean, weight 0.05
     assert losses["loss_gate_l0"].item() == pytest.approx(9 * 0.5 * 0.05, rel=0.1)
+
+
+def test_logged_loss_is_the_total():
+    model = classifier()
+    total, logged = model.parse_losses(model.loss(*batch()))
+    parts = logged["loss_task"] + logged["loss_bas"] + logged["loss_gate_l0"]
+    torch.testing.assert_close(total, parts)
+    torch.testing.assert_close(logged["loss"], total)
 
 
 def test_loss_equals_the_functions_on_the_same_logits():

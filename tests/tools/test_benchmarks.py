@@ -1,0 +1,130 @@
+"""The two benchmarks: numbers of a tiny run agree with each other and with closed forms.
+
+How long something takes is not tested, since other processes share the machine.
+"""
+
+import pytest
+import torch
+
+pytest.importorskip("mmpretrain")
+pytest.importorskip("sklearn")
+
+from helpers import (
+    DIGITS,
+    assert_help_shows_examples,
+    assert_origin,
+    call_tool,
+    error_of,
+    json_of,
+    run_tool,
+    write_checkpoint,
+    write_config,
+)
+from mmengine.config import Config
+from mmengine.runner import Runner
+
+DENSE_MACS = 40_551_040  # ResNet-20 without gates
+GATE_MACS = 9_984
+ALWAYS_COMPUTED = 442_368 + 640  # stem and classifier
+
+
+@pytest.mark.parametrize("name", ["benchmark_training", "benchmark_inference"])
+def test_help_shows_examples(name):
+    assert_help_shows_examples(name)
+
+
+def test_training_compares_gated_with_plain(tmp_path):
+    arguments = ["--batch-size", "8", "--repeats", "2", "--threads", "1"]
+    result = json_of(run_tool, "benchmark_training", DIGITS, *arguments, out=tmp_path / "out.json")
+
+    assert_origin(result, "benchmark_training", DIGITS)
+    assert result["step_ratio"] > 0
+    assert 0 < result["gate_loss_share"] < 1
+    assert result["memory_ratio"] == pytest.approx(
+        result["gated_bytes"] / result["plain_bytes"], rel=1e-12
+    )
+    # More is held than without gates, by at least one map of 16 channels of the largest size.
+    assert result["gated_bytes"] > result["plain_bytes"] + 8 * 16 * 32 * 32 * 4
+    assert result["memory_ratio"] < 1.5
+    settings = {key: result[key] for key in ("batch_size", "shape", "device", "threads", "repeats")}
+    assert settings == dict(batch_size=8, shape=[32, 32], device="cpu", threads=1, repeats=2)
+
+
+def test_training_of_a_plain_network_has_nothing_to_compare():
+    config = "configs/resnet20_cifar10.py"
+    error = error_of("benchmark_training", config)
+    assert error == f"error: expected a config with gates and gate losses, but got {config}"
+
+
+INFERENCE_KEYS = {
+    *("dense_eager_ms", "dense_compiled_ms", "masked_ms", "sliced_ms", "macs_ratio"),
+    *("time_ratio_eager", "time_ratio_compiled", "efficiency_eager", "efficiency_compiled"),
+    *("max_rel_diff", "path", "threads", "batch_size", "device", "dtype"),
+}
+
+
+def assert_consistent_timing(result):
+    assert set(result) >= INFERENCE_KEYS
+    assert result["dense_eager_ms"] > 0
+    assert result["masked_ms"] > 0
+    assert result["time_ratio_eager"] > 0
+    for kind in ("eager", "compiled"):
+        if result[f"time_ratio_{kind}"] is not None:
+            assert result[f"efficiency_{kind}"] == pytest.approx(
+                result[f"time_ratio_{kind}"] / result["macs_ratio"], rel=1e-9
+            )
+    assert 0 <= result["max_rel_diff"] < 1e-4
+    assert (result["device"], result["dtype"], result["threads"]) == ("cpu", "float32", 1)
+
+
+def test_inference_with_all_gates_open_costs_the_dense_network_and_its_gates(tmp_path):
+    gates = ["--open-fraction", "1", "--vary", "0"]
+    arguments = [*gates, "--batch-size", "2", "--repeats", "2", "--threads", "1"]
+    result = json_of(
+        call_tool, "benchmark_inference", DIGITS, *arguments, out=tmp_path / "out.json"
+    )
+
+    assert_consistent_timing(result)
+    assert_origin(result, "benchmark_inference", DIGITS)
+    assert result["macs_ratio"] == pytest.approx((DENSE_MACS + GATE_MACS) / DENSE_MACS, rel=1e-12)
+    assert (result["batch_size"], result["shape"], result["repeats"]) == (2, [32, 32], 2)
+
+
+def test_inference_with_half_of_the_gates_open_costs_half_of_what_is_gated(tmp_path):
+    gates = ["--open-fraction", "0.5", "--vary", "0.2"]
+    arguments = [*gates, "--batch-size", "8", "--repeats", "3", "--threads", "1"]
+    result = json_of(
+        call_tool, "benchmark_inference", DIGITS, *arguments, out=tmp_path / "out.json"
+    )
+
+    assert_consistent_timing(result)
+    fixed = (ALWAYS_COMPUTED + GATE_MACS) / DENSE_MACS
+    half = fixed + 0.5 * (1 - ALWAYS_COMPUTED / DENSE_MACS)
+    # 24 images with 9 layers: the mean open fraction strays by about 0.12 / sqrt(24 * 9).
+    assert result["macs_ratio"] == pytest.approx(half, abs=0.05)
+
+
+def test_inference_with_a_checkpoint_lets_its_gates_decide_on_the_test_images(tmp_path):
+    config, checkpoint = write_config(tmp_path), tmp_path / "untrained.pth"
+    model = write_checkpoint(config, checkpoint)
+    arguments = ["--checkpoint", checkpoint, "--batch-size", "10", "--repeats", "4"]
+    result = json_of(run_tool, "benchmark_inference", config, *arguments, out=tmp_path / "out.json")
+
+    loader = dict(Config.fromfile(config).test_dataloader, batch_size=40)
+    (data,) = Runner.build_dataloader(loader)
+    with torch.no_grad():
+        macs = [sample.macs for sample in model.test_step(data)]
+    assert_consistent_timing(result)
+    assert len(macs) == 40
+    assert result["macs_ratio"] == pytest.approx(sum(macs) / 40 / DENSE_MACS, rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--open-fraction", "-0.1"], "expected --open-fraction in [0, 1], but got -0.1"),
+        (["--checkpoint", "no.pth"], "expected a checkpoint at no.pth, but there is no such file"),
+    ],
+)
+def test_inference_refuses_what_it_cannot_measure(arguments, message):
+    assert error_of("benchmark_inference", DIGITS, *arguments).endswith(f"error: {message}")

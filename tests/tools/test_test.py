@@ -1,0 +1,82 @@
+"""tools/test.py: its numbers are those that the images' own predictions give."""
+
+import pytest
+import torch
+
+pytest.importorskip("mmpretrain")
+pytest.importorskip("sklearn")
+
+from helpers import (
+    assert_help_shows_examples,
+    assert_origin,
+    error_of,
+    json_of,
+    run_tool,
+    write_checkpoint,
+    write_config,
+)
+from mmengine.config import Config
+from mmengine.runner import Runner
+
+
+def test_help_shows_examples():
+    assert_help_shows_examples("test")
+
+
+@pytest.fixture(scope="module")
+def tested(tmp_path_factory):
+    """Result of the tool, and the predictions of its 40 images, one by one."""
+    folder = tmp_path_factory.mktemp("test")
+    config, checkpoint = write_config(folder), folder / "untrained.pth"
+    model = write_checkpoint(config, checkpoint)
+    arguments = [config, checkpoint, "--work-dir", folder / "run"]
+    result = json_of(run_tool, "test", *arguments, out=folder / "test.json")
+
+    loader = dict(Config.fromfile(config).test_dataloader, batch_size=1)
+    with torch.no_grad():
+        samples = [model.test_step(data)[0] for data in Runner.build_dataloader(loader)]
+    assert len(samples) == 40
+    assert_origin(result, "test", config)
+    assert result["checkpoint"] == str(checkpoint)
+    return result, samples
+
+
+def test_accuracy_is_a_fraction(tested):
+    result, samples = tested
+    right = [bool(sample.pred_label == sample.gt_label) for sample in samples]
+    assert result["accuracy"] == pytest.approx(sum(right) / len(right), abs=1e-6)
+    assert result["accuracy/top1"] == pytest.approx(100 * result["accuracy"])
+
+
+def test_macs_are_the_mean_over_the_images(tested):
+    result, samples = tested
+    macs = torch.tensor([sample.macs for sample in samples], dtype=torch.float64)
+    assert len(macs.unique()) > 1
+    assert result["macs/average"] == pytest.approx(float(macs.mean()), rel=1e-9)
+    assert result["macs/dense"] == samples[0].dense_macs == 40_561_024
+    assert result["macs/fraction"] == pytest.approx(
+        result["macs/average"] / result["macs/dense"], rel=1e-12
+    )
+
+
+def test_shares_of_gates_come_from_all_images(tested):
+    result, samples = tested
+    gates = torch.stack([sample.gates for sample in samples]).double()
+    assert gates.shape == (40, 336)
+    rates = gates.mean(dim=0)
+    expected = {
+        "gates/always_on": float((rates == 1).double().mean()),
+        "gates/always_off": float((rates == 0).double().mean()),
+        "gates/conditional": float(((rates > 0) & (rates < 1)).double().mean()),
+        "macs/open_fraction": float(gates.mean()),
+    }
+    for key, value in expected.items():
+        assert value > 0
+        assert result[key] == pytest.approx(value, abs=1e-6), key
+
+
+def test_a_checkpoint_that_is_not_there_is_named(tmp_path):
+    missing = tmp_path / "missing.pth"
+    error = error_of("test", write_config(tmp_path), missing, "--work-dir", tmp_path / "run")
+    assert error == f"error: expected a checkpoint at {missing}, but there is no such file"
+    assert not (tmp_path / "run").exists()
