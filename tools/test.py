@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import json
 import os
 from pathlib import Path
 from typing import Any
 
+from mmengine.config import Config
+from mmengine.dist import is_main_process
 from mmengine.runner import Runner
 
+from mmbas.analysis import draw_extremes
 from mmbas.command_line import (
     check_data_roots,
     checked_checkpoint,
@@ -25,10 +29,21 @@ def parse_args() -> argparse.Namespace:
         __doc__,
         examples=[
             "python tools/test.py configs/resnet20_bas_digits.py work_dirs/quickstart/epoch_40.pth",
+            "python tools/test.py configs/resnet20_bas_digits.py work_dirs/quickstart/epoch_40.pth "
+            "--save-macs macs.json --show-macs macs.png",
         ],
     )
     parser.add_argument("checkpoint", help="checkpoint file")
     parser.add_argument("--work-dir", help="logs; default work_dirs/CONFIG")
+    parser.add_argument("--save-macs", metavar="FILE", help="write the MACs of each image as JSON")
+    parser.add_argument(
+        "--show-macs",
+        metavar="PICTURE",
+        help="draw the images with the highest and the lowest MACs (with --save-macs)",
+    )
+    parser.add_argument(
+        "--num-images", type=int, default=4, metavar="K", help="images in each row of it (4)"
+    )
     parser.add_argument(
         "--launcher",
         choices=["none", "pytorch", "slurm", "mpi"],
@@ -40,6 +55,14 @@ def parse_args() -> argparse.Namespace:
     args = parser.parse_args()
     os.environ.setdefault("LOCAL_RANK", str(args.local_rank))
     return args
+
+
+def save_macs(config: Config, path: str) -> None:
+    """Let the evaluator write the MACs of each image."""
+    evaluators = config.test_evaluator
+    evaluators = evaluators if isinstance(evaluators, list) else [evaluators]
+    others = [e for e in evaluators if not e.type.endswith("ConditionalMACs")]
+    config.test_evaluator = [*others, dict(type="mmbas.ConditionalMACs", out_file=path)]
 
 
 def with_accuracy(metrics: dict[str, Any]) -> dict[str, Any]:
@@ -55,7 +78,17 @@ def main() -> None:
     config.load_from = checked_checkpoint(args.checkpoint)
     config.work_dir = args.work_dir or str(Path("work_dirs") / Path(args.config).stem)
     check_data_roots(config, ["test_dataloader"])
-    metrics = Runner.from_cfg(config).test()
+    if args.show_macs and not args.save_macs:
+        raise ValueError("expected --save-macs FILE with --show-macs, but got none")
+    if args.save_macs:
+        save_macs(config, args.save_macs)
+    runner = Runner.from_cfg(config)
+    metrics = runner.test()
+    if args.show_macs and is_main_process():
+        rows = json.loads(Path(args.save_macs).read_text(encoding="utf-8"))
+        fractions = [row["fraction"] for row in rows]
+        dataset = runner.test_dataloader.dataset
+        draw_extremes(dataset, fractions, k=args.num_images, path=Path(args.show_macs))
     result = {**with_accuracy(metrics), "checkpoint": args.checkpoint}
     write_json(args.out_json, with_origin(result, args.config))
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,6 +20,11 @@ class ConditionalMACs(BaseMetric):
     Reads ``macs``, ``dense_macs`` and ``open_fraction``, which a model with
     :class:`mmbas.models.GateLossMixin` leaves on each data sample.
 
+    Args:
+        out_file: Where to write the table of all images, in the order of the data set, as JSON:
+            a list of ``img_path`` (None for images that are no files), ``macs``, ``dense_macs``,
+            ``fraction`` and ``open_fraction``.
+
     Metrics:
         macs/average: Conditional MACs per image.
         macs/dense: MACs per image with all gates open.
@@ -27,15 +34,24 @@ class ConditionalMACs(BaseMetric):
 
     default_prefix = "macs"
 
+    def __init__(self, out_file: str | None = None) -> None:
+        super().__init__()
+        self.out_file = out_file
+
     def process(self, data_batch: Any, data_samples: Sequence[dict[str, Any]]) -> None:
         """Keep the cost of each image of a batch."""
         for sample in data_samples:
-            self.results.append(
-                {key: sample_field(sample, key) for key in ("macs", "dense_macs", "open_fraction")}
-            )
+            row = {
+                key: sample_field(sample, key) for key in ("macs", "dense_macs", "open_fraction")
+            }
+            self.results.append({"img_path": sample.get("img_path"), **row})
 
-    def compute_metrics(self, results: list[dict[str, float]]) -> dict[str, float]:
+    def compute_metrics(self, results: list[dict[str, Any]]) -> dict[str, float]:
         """Average over the images of all processes."""
+        if self.out_file:
+            rows = [{**row, "fraction": row["macs"] / row["dense_macs"]} for row in results]
+            Path(self.out_file).parent.mkdir(parents=True, exist_ok=True)
+            Path(self.out_file).write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
         average, dense, open_fraction = (
             float(np.mean([result[key] for result in results]))
             for key in ("macs", "dense_macs", "open_fraction")

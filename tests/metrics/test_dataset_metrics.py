@@ -1,5 +1,7 @@
 """Metrics over a data set, by hand-worked examples."""
 
+import json
+
 import numpy as np
 import pytest
 import torch
@@ -25,6 +27,18 @@ def test_conditional_macs_by_hand():
         "macs/fraction": 0.75,
         "macs/open_fraction": pytest.approx(2 / 3),
     }
+
+
+def test_table_of_images(tmp_path):
+    path = tmp_path / "deep" / "macs.json"
+    metric = ConditionalMACs(out_file=str(path))
+    rows = samples((60, 100, [1, 0]), (30, 40, [1, 1]))
+    rows[0]["img_path"] = "a.png"
+    metric.process(None, rows)
+    metric.evaluate(size=2)
+    first = dict(img_path="a.png", macs=60.0, dense_macs=100, open_fraction=0.5, fraction=0.6)
+    second = dict(img_path=None, macs=30.0, dense_macs=40, open_fraction=1.0, fraction=0.75)
+    assert json.loads(path.read_text()) == [first, second]
 
 
 def test_gate_statistics_by_hand():

@@ -1,5 +1,7 @@
 """tools/test.py: its numbers are those that the images' own predictions give."""
 
+import json
+
 import pytest
 import torch
 
@@ -30,6 +32,7 @@ def tested(tmp_path_factory):
     config, checkpoint = write_config(folder), folder / "untrained.pth"
     model = write_checkpoint(config, checkpoint)
     arguments = [config, checkpoint, "--work-dir", folder / "run"]
+    arguments += ["--save-macs", folder / "macs.json", "--show-macs", folder / "macs.png"]
     result = json_of(run_tool, "test", *arguments, out=folder / "test.json")
 
     loader = dict(Config.fromfile(config).test_dataloader, batch_size=1)
@@ -38,6 +41,8 @@ def tested(tmp_path_factory):
     assert len(samples) == 40
     assert_origin(result, "test", config)
     assert result["checkpoint"] == str(checkpoint)
+    result["table"] = json.loads((folder / "macs.json").read_text())
+    assert (folder / "macs.png").read_bytes().startswith(b"\x89PNG")
     return result, samples
 
 
@@ -57,6 +62,18 @@ def test_macs_are_the_mean_over_the_images(tested):
     assert result["macs/fraction"] == pytest.approx(
         result["macs/average"] / result["macs/dense"], rel=1e-12
     )
+
+
+def test_table_holds_every_image(tested):
+    result, samples = tested
+    assert [row["macs"] for row in result["table"]] == [sample.macs for sample in samples]
+
+
+def test_picture_without_the_table_is_refused(tmp_path):
+    config, checkpoint = write_config(tmp_path), tmp_path / "untrained.pth"
+    write_checkpoint(config, checkpoint)
+    error = error_of("test", config, checkpoint, "--show-macs", tmp_path / "macs.png")
+    assert error == "error: expected --save-macs FILE with --show-macs, but got none"
 
 
 def test_shares_of_gates_come_from_all_images(tested):
