@@ -14,7 +14,9 @@ from mmpretrain.structures import DataSample
 
 CONFIG_DIR = Path(__file__).parents[1] / "configs"
 EXPERIMENTS = sorted(
-    path.name for path in CONFIG_DIR.glob("*.py") if path.name != "default_runtime.py"
+    path.name
+    for path in CONFIG_DIR.glob("*.py")
+    if path.name != "default_runtime.py" and not path.name.startswith("pspnet")
 )
 WEIGHT_DECAY = 5e-4
 
@@ -69,7 +71,8 @@ def test_a_config_computes_losses_and_a_gradient(name):
     entries = config.model.get("gate_losses") or {}
     names = {"bas": "loss_bas", "l0": "loss_gate_l0"}
     wanted = {names[key] for key, entry in entries.items() if entry is not None}
-    assert set(losses) == {"loss"} | wanted
+    task = "loss_task" if wanted else "loss"  # with gate losses the host's own has its own name
+    assert set(losses) == {task} | wanted
     assert torch.isfinite(total)
     assert all(parameter.grad is not None for parameter in model.parameters())
 
