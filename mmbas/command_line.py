@@ -146,7 +146,8 @@ def write_json(path: str | None, result: dict[str, Any]) -> None:
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
     partial = target.with_name(target.name + ".partial")
-    partial.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    # Metrics of the hosts come as numpy scalars.
+    partial.write_text(json.dumps(result, indent=2, default=float) + "\n", encoding="utf-8")
     partial.replace(target)
 
 

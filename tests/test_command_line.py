@@ -3,6 +3,7 @@
 import json
 import re
 
+import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
@@ -59,9 +60,11 @@ def test_missing_data_root_is_named(tmp_path):
 
 def test_result_says_where_it_came_from(tmp_path):
     path = tmp_path / "deep" / "result.json"
-    write_json(str(path), with_origin({"macs": 3}, "configs/some.py"))
+    numbers = {"macs": 3, "mIoU": np.float32(0.5)}
+    write_json(str(path), with_origin(numbers, "configs/some.py"))
     result = json.loads(path.read_text())
     assert result["macs"] == 3
+    assert result["mIoU"] == 0.5
     assert result["config"] == "configs/some.py"
     assert result["command"].startswith("python ")
     assert list(path.parent.iterdir()) == [path]  # nothing half-written

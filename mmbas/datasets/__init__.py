@@ -1,4 +1,4 @@
-"""Small real data sets. Each needs only the host whose base class it extends."""
+"""Small real and synthetic data sets. Each needs only the host whose base class it extends."""
 
 from importlib.util import find_spec
 
@@ -8,3 +8,10 @@ if find_spec("mmpretrain") is not None:
     from mmbas.datasets.digits import Digits
 
     __all__ += ["Digits"]
+if find_spec("mmseg") is not None:
+    from mmbas.datasets.camvid import CamVid
+    from mmbas.datasets.checked_segmentation import CheckedSegmentation, Cityscapes
+    from mmbas.datasets.street_scenes import draw_scene, write_street_scenes
+
+    __all__ += ["CamVid", "CheckedSegmentation", "Cityscapes"]
+    __all__ += ["draw_scene", "write_street_scenes"]

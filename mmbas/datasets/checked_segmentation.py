@@ -1,0 +1,93 @@
+"""MMSegmentation's data sets with clear errors for files that do not fit."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from mmseg.datasets import BaseSegDataset, CityscapesDataset
+
+from mmbas.registry import DATASETS
+
+
+class CheckedSegmentation(BaseSegDataset):
+    """Put before a data set class of MMSegmentation, or extend it.
+
+    The host finds an empty folder when a sampler fails, a missing annotation when its turn comes,
+    and a label outside the classes as a failed assertion on the GPU. Here the first two are errors
+    before training starts, and the last one names the file.
+
+    Attributes:
+        label_advice: What to do about labels outside the classes.
+
+    Raises:
+        ValueError: If there are no images, an image or an annotation is missing, or, when a sample
+            is read, its annotation has a label that is neither a class nor ``ignore_index``.
+    """
+
+    label_advice = "correct the annotation, or map the label with metainfo.classes"
+
+    def load_data_list(self) -> list[dict[str, Any]]:
+        """The host's list of images and annotations, all of which exist."""
+        local = (self.backend_args or {}).get("backend", "local") == "local"
+        if local and not self.ann_file:
+            self._check_images()
+        data_list: list[dict[str, Any]] = super().load_data_list()
+        if local:
+            for key, what in (("img_path", "image"), ("seg_map_path", "annotation")):
+                self._check_exist([entry[key] for entry in data_list if key in entry], what)
+        return data_list
+
+    def prepare_data(self, idx: int) -> Any:
+        """One sample through the pipeline, its labels checked."""
+        data = super().prepare_data(idx)
+        packed = data.get("data_samples") if isinstance(data, dict) else None
+        for sample in packed if isinstance(packed, list) else [packed]:
+            if sample is not None and "gt_sem_seg" in sample:
+                self._check_labels(sample.gt_sem_seg.data, idx)
+        return data
+
+    def _check_images(self) -> None:
+        folder = Path(self.data_prefix["img_path"])
+        advice = "set the folder with data_root and data_prefix.img_path"
+        if not folder.is_dir():
+            raise ValueError(
+                f"expected images in the folder {folder}, but it does not exist; {advice}"
+            )
+        suffix = self.img_suffix
+        if any(path.name.endswith(suffix) for path in folder.rglob("*")):
+            return
+        others = {path.suffix for path in folder.rglob("*") if path.is_file()}
+        found = f"only files ending in {', '.join(sorted(others))}" if others else "no files"
+        raise ValueError(
+            f"expected images ending in {suffix} in the folder {folder}, but found {found}; "
+            f"{advice}, the ending with img_suffix"
+        )
+
+    def _check_exist(self, paths: list[str], what: str) -> None:
+        missing = [path for path in paths if not Path(path).is_file()]
+        if missing:
+            raise ValueError(
+                f"expected an {what} for each of {len(paths)} entries, but {len(missing)} "
+                f"{'is' if len(missing) == 1 else 'are'} missing, e.g. {missing[0]}"
+            )
+
+    def _check_labels(self, labels: Any, idx: int) -> None:
+        num_classes = len(self._metainfo["classes"])
+        foreign = labels[(labels >= num_classes) & (labels != self.ignore_index)]
+        if foreign.numel():
+            raise ValueError(
+                f"expected labels from 0 to {num_classes - 1}, or {self.ignore_index} for ignored "
+                f"pixels, in {self.get_data_info(idx)['seg_map_path']}, but got "
+                f"{foreign.unique().tolist()}; {self.label_advice}"
+            )
+
+
+@DATASETS.register_module()
+class Cityscapes(CheckedSegmentation, CityscapesDataset):
+    """``mmseg.CityscapesDataset`` with the checks of :class:`CheckedSegmentation`."""
+
+    label_advice = (
+        "training needs the 19 train ids of *_gtFine_labelTrainIds.png, not the label ids of the "
+        "download; MMSegmentation's tools/dataset_converters/cityscapes.py makes them"
+    )
