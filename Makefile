@@ -2,6 +2,8 @@
 
 PYTHON ?= python3
 PYTEST_ARGS ?=
+# Two processes of one thread each: twice as fast on two cores as one process of two threads.
+PYTEST = OMP_NUM_THREADS=1 $(PY) -m pytest -q -n 2 --dist loadfile
 
 VENV := .venv
 PY := $(VENV)/bin/python
@@ -26,13 +28,13 @@ quickstart: $(VENV)/.installed
 	@$(PY) tools/quickstart.py
 
 test: $(VENV)/.installed
-	@$(PY) -m pytest -q $(PYTEST_ARGS)
+	@$(PYTEST) $(PYTEST_ARGS)
 
 check: $(VENV)/.installed-dev
 	@$(PY) -m ruff format --check .
 	@$(PY) -m ruff check .
 	@$(PY) -m mypy
-	@$(PY) -m pytest -q $(PYTEST_ARGS)
+	@$(PYTEST) $(PYTEST_ARGS)
 
 format: $(VENV)/.installed-dev
 	@$(PY) -m ruff format .
