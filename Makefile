@@ -3,7 +3,7 @@
 PYTHON ?= python3
 PYTEST_ARGS ?=
 # Two processes of one thread each: twice as fast on two cores as one process of two threads.
-PYTEST = OMP_NUM_THREADS=1 $(PY) -m pytest -q -n 2 --dist loadfile
+PYTEST = OMP_NUM_THREADS=1 $(PY) -m pytest -q -rs -n 2 --dist loadfile
 
 VENV := .venv
 PY := $(VENV)/bin/python

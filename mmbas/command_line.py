@@ -6,17 +6,21 @@ import argparse
 import json
 import os
 import sys
+import traceback
 import warnings
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
+from urllib.error import URLError
 
 import torch
 from mmengine.config import Config, DictAction
+from mmengine.runner import CheckpointLoader
 from torch import nn
 
 from mmbas.environment import describe
+from mmbas.gates import named_gates
 
 # mmbas uses nothing of mmcv.ops, so its absence is no news to a user.
 warnings.filterwarnings("ignore", message="Fail to import ``MultiScaleDeformableAttention``")
@@ -65,7 +69,7 @@ def check_data_roots(config: Config, loaders: Sequence[str]) -> None:
             dataset = dataset["dataset"]
         root = dataset.get("data_root")
         downloads = dataset.get("type", "").endswith(("CIFAR10", "CIFAR100"))
-        if root and not downloads and not Path(root).is_dir():
+        if root and not downloads and "://" not in root and not Path(root).is_dir():
             raise ValueError(
                 f"expected the data of {loader} in the folder {root}, but it does not exist; set "
                 f"another with --cfg-options {loader}.dataset.data_root=FOLDER"
@@ -89,12 +93,34 @@ def checked_checkpoint(path: str) -> str:
     Raises:
         ValueError: If not.
     """
-    if not zipfile.is_zipfile(checked_file(path, "a checkpoint")):
+    if "://" in path:
+        return path  # mmengine downloads it
+    with Path(checked_file(path, "a checkpoint")).open("rb") as file:
+        is_pickle = file.read(1) == b"\x80"  # the format of torch < 1.6
+    if not is_pickle and not zipfile.is_zipfile(path):
         raise ValueError(
             f"expected a checkpoint at {path}, but the file is none, or was cut off while it was "
             "written; choose an earlier one"
         )
     return path
+
+
+def check_has_gates(model: nn.Module, path: str) -> None:
+    """Refuse a checkpoint without the gates of ``model``: its gates would decide at random.
+
+    Raises:
+        ValueError: If it has none of their tensors.
+    """
+    checkpoint = CheckpointLoader.load_checkpoint(path, map_location="cpu", logger="silent")
+    given = checkpoint.get("state_dict", checkpoint)
+    gates = [
+        f"{name}.{key}" for name, gate in named_gates(model).items() for key in gate.state_dict()
+    ]
+    if gates and not any(key in given for key in gates):
+        raise ValueError(
+            f"expected a checkpoint with trained gates, but {path} has none of their {len(gates)} "
+            f"tensors, e.g. {gates[0]}; use the config that it was trained with"
+        )
 
 
 def input_shape(config: Config, shape: Sequence[int] | None) -> tuple[int, int]:
@@ -164,10 +190,34 @@ def format_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     return "\n".join([lines[0], "-" * max(map(len, lines)), *lines[1:]])
 
 
-def run_tool(main: Any) -> None:
-    """Run a tool; wrong input is one line on stderr and exit code 2, not a traceback."""
+def run_tool(main: Callable[[], None]) -> None:
+    """Run a tool; input that mmbas refuses is one line on stderr and exit code 2.
+
+    Errors from anywhere else keep their traceback: they may be bugs.
+    """
     try:
         main()
-    except (ValueError, FileNotFoundError, FloatingPointError) as error:
+    except URLError as error:
+        sys.stderr.write(
+            f"error: expected a network to download what the config names, but got {error}; put "
+            "the files in place first, see docs/data.md\n"
+        )
+        sys.exit(2)
+    except (ValueError, TypeError, FloatingPointError) as error:
+        if not _raised_by_mmbas(error):
+            raise
         sys.stderr.write(f"error: {error}\n")
         sys.exit(2)
+
+
+def _raised_by_mmbas(error: BaseException | None) -> bool:
+    """Whether the error, or one that a registry wrapped, comes from a raise in this project."""
+    folders = (Path(__file__).resolve().parent, Path(sys.argv[0]).resolve().parent)
+    while error is not None:
+        frames = traceback.extract_tb(error.__traceback__)
+        if frames and Path(frames[-1].filename).resolve().is_relative_to(folders[0]):
+            return True
+        if frames and Path(frames[-1].filename).resolve().parent == folders[1]:
+            return True
+        error = error.__cause__ or error.__context__
+    return False

@@ -29,7 +29,9 @@ def describe() -> dict[str, Any]:
 
 def commit() -> str | None:
     """Git commit of this checkout, ``-dirty`` if files differ from it; None outside of git."""
-    root = Path(__file__).parent.parent
+    root = Path(__file__).resolve().parent.parent
+    if not (root / ".git").exists():  # installed, perhaps inside somebody else's checkout
+        return None
     try:
         result = subprocess.run(
             [

@@ -16,7 +16,7 @@ try:
 except ImportError as error:
     raise ImportError(
         "mmbas needs mmengine, but it cannot be imported; install the maintained stack with "
-        "`pip install mmbas[openmmlab]`, or the original mmengine and mmcv"
+        "`pip install '.[openmmlab]'` in mmbas's folder, or the original mmengine and mmcv"
     ) from error
 
 MODELS = Registry(

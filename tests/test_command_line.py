@@ -2,14 +2,17 @@
 
 import json
 import re
+from urllib.error import URLError
 
 import numpy as np
 import pytest
 import torch
 from mmengine.config import Config
 
+from mmbas.backbones import GatedResNetCifar
 from mmbas.command_line import (
     check_data_roots,
+    check_has_gates,
     checked_checkpoint,
     format_table,
     input_shape,
@@ -18,6 +21,8 @@ from mmbas.command_line import (
     write_json,
 )
 from mmbas.environment import describe
+from mmbas.losses import BetaPrior
+from mmbas.registry import MODELS
 
 
 def pipeline(*transforms):
@@ -83,14 +88,41 @@ def test_table():
     assert table == "         ms\n-----------\ndense   1.5\ngated  10.0"
 
 
-def test_wrong_input_is_one_line(capsys):
-    def main():
-        raise ValueError("expected this, but got that")
-
+def test_input_that_mmbas_refuses_is_one_line(capsys):
     with pytest.raises(SystemExit) as stopped:
-        run_tool(main)
+        run_tool(lambda: BetaPrior(a=-1))
     assert stopped.value.code == 2
-    assert capsys.readouterr().err == "error: expected this, but got that\n"
+    error = capsys.readouterr().err
+    assert error.startswith("error: expected a > 0")
+    assert error.count("\n") == 1
+
+
+def test_wrapped_by_a_registry_it_is_one_line_too(capsys):
+    with pytest.raises(SystemExit):
+        run_tool(lambda: MODELS.build(dict(type="mmbas.GatedResNet", depth=20)))
+    assert "expected depth in" in capsys.readouterr().err
+
+
+def test_errors_of_others_keep_their_traceback():
+    with pytest.raises(ValueError, match="invalid literal"):
+        run_tool(lambda: int("12a"))
+
+
+def test_missing_network_says_what_to_do(capsys):
+    def download():
+        raise URLError("no route")
+
+    with pytest.raises(SystemExit):
+        run_tool(download)
+    assert "put the files in place first, see docs/data.md" in capsys.readouterr().err
+
+
+def test_checkpoint_without_gates_is_refused(tmp_path):
+    path = str(tmp_path / "plain.pth")
+    torch.save(dict(state_dict=GatedResNetCifar(20, gate=None).state_dict()), path)
+    check_has_gates(GatedResNetCifar(20, gate=None), path)
+    with pytest.raises(ValueError, match=r"none of their 72 tensors, e\.g\. layer1\.0\.gate"):
+        check_has_gates(GatedResNetCifar(20), path)
 
 
 def test_checkpoint_must_be_whole(tmp_path):

@@ -122,7 +122,7 @@ def test_a_header_tells_the_papers_number_ours_the_command_and_the_knob(experime
     header = text.split("_base_")[0]
 
     assert "# Paper: " in header
-    assert "# Ours: not run." in header
+    assert "# Ours: " in header
     assert f"python tools/train.py configs/{experiment.name}" in header
     assert "# Knob: " in header
 

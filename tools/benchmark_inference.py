@@ -3,6 +3,7 @@
 dense_eager  the config's network with gate=None, normalisation folded into the convolutions, the
              faster of the two memory layouts
 masked       the gated network with all channels computed and closed ones multiplied by 0
+MAC ratio    average conditional MACs, gate networks included, over the MACs of the plain network
 dense_compiled and sliced (closed channels not computed) are not built yet: null in the JSON.
 """
 
@@ -24,6 +25,7 @@ from torch import Tensor, nn
 
 from mmbas.command_line import (
     check_data_roots,
+    check_has_gates,
     checked_checkpoint,
     config_parser,
     format_table,
@@ -85,6 +87,7 @@ def build_pair(config: Config, checkpoint: str | None) -> tuple[nn.Module, nn.Mo
     if not named_gates(gated):
         raise ValueError("expected a config with gates, but its network has none")
     if checkpoint:
+        check_has_gates(gated, checkpoint)
         load_checkpoint(gated, checkpoint, map_location="cpu", logger="silent")
     plain_config = copy.deepcopy(config.model)
     plain_config.backbone.gate = None

@@ -2,8 +2,7 @@
 
 Examples:
     python tools/quickstart.py
-    python tools/quickstart.py --work-dir work_dirs/short \
-        --cfg-options train_cfg.max_epochs=2
+    python tools/quickstart.py --work-dir work_dirs/short --cfg-options train_cfg.max_epochs=2
 """
 
 from __future__ import annotations

@@ -15,6 +15,7 @@ from mmengine.runner import Runner
 from mmbas.analysis import draw_extremes
 from mmbas.command_line import (
     check_data_roots,
+    check_has_gates,
     checked_checkpoint,
     config_parser,
     load_config,
@@ -76,13 +77,15 @@ def main() -> None:
     config = load_config(args.config, args.cfg_options)
     config.launcher = args.launcher
     config.load_from = checked_checkpoint(args.checkpoint)
-    config.work_dir = args.work_dir or str(Path("work_dirs") / Path(args.config).stem)
+    default_dir = config.get("work_dir") or str(Path("work_dirs") / Path(args.config).stem)
+    config.work_dir = args.work_dir or default_dir
     check_data_roots(config, ["test_dataloader"])
     if args.show_macs and not args.save_macs:
         raise ValueError("expected --save-macs FILE with --show-macs, but got none")
     if args.save_macs:
         save_macs(config, args.save_macs)
     runner = Runner.from_cfg(config)
+    check_has_gates(runner.model, args.checkpoint)
     metrics = runner.test()
     if args.show_macs and is_main_process():
         rows = json.loads(Path(args.save_macs).read_text(encoding="utf-8"))

@@ -19,7 +19,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from mmbas.backbones.state_dict_check import refuse_foreign_checkpoints
 from mmbas.blocks import GatedBasicBlock, GatedBottleneck, GatedResidualBlock
 from mmbas.blocks.gated_residual import GATE_POSITIONS
-from mmbas.gates import init_gates
+from mmbas.gates import init_gates, named_gates
 from mmbas.registry import MODELS
 
 Config = dict[str, Any]
@@ -46,8 +46,10 @@ BLOCKS_OF_DEPTH: dict[
 class GatedResNet(BaseModule):
     """ResNet whose state dict is the hosts' plus the gates.
 
-    Weights of torchvision, mmpretrain and mmseg load into it, and a checkpoint of a classifier
-    serves as the backbone of a segmentor. The arguments mean what they mean in the hosts' ResNet.
+    Weights of torchvision's ResNet, of mmpretrain's ResNet and of mmseg's ResNet, V1c
+    (``deep_stem=True``) and V1d (and ``avg_down=True``) load into it, and a checkpoint of a
+    classifier serves as the backbone of a segmentor. (mmpretrain names the stem of its V1c and V1d
+    otherwise.) The arguments mean what they mean in the hosts' ResNet.
 
     Args:
         depth: 18, 34, 50, 101 or 152.
@@ -59,10 +61,10 @@ class GatedResNet(BaseModule):
         avg_down: Average pooling in the shortcuts (V1d), in mmseg's layout.
         out_indices: Stages whose output is returned.
         style: ``'pytorch'``, the stride in the 3x3 convolution; there is no other.
-        frozen_stages: The stem and this many stages are not trained; -1 trains all.
+        frozen_stages: The stem and this many stages are not trained; -1 trains all. Gates still
+            learn there: plain pretrained weights come without any.
         norm_cfg: Config of the norm layers; with SyncBN the gates synchronise too.
-        norm_eval: Keep the statistics of the host's norm layers fixed. The gates' own
-            normalisation still learns: no pretrained checkpoint holds its statistics.
+        norm_eval: Keep the statistics of the host's norm layers fixed, not those of the gates.
         with_cp: Recompute residual branches in the backward pass to save memory.
         zero_init_residual: Start each block as the identity.
         gate: Config of the gates; None gives the plain network.
@@ -238,6 +240,9 @@ class GatedResNet(BaseModule):
         for module in self.stem_modules + self.stages[: self.frozen_stages]:
             module.eval()
             module.requires_grad_(False)
+            for gate in named_gates(module).values():
+                gate.train(self.training)
+                gate.requires_grad_(True)
 
     def train(self, mode: bool = True) -> GatedResNet:
         """Switch the mode, but keep frozen stages and, with ``norm_eval``, norms in evaluation."""

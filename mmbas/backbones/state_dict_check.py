@@ -29,6 +29,7 @@ def _check(backbone: nn.Module, state_dict: dict[str, Tensor], prefix: str, *_: 
     _check_any_match(own, given, prefix)
     _check_same_blocks(own, given)
     _check_same_shapes(own, given)
+    _check_same_stem(own, given)
     missing, unused = own.keys() - given.keys(), given.keys() - own.keys()
     print_log(
         f"{type(backbone).__name__}: loading {len(own) - len(missing)} of {len(own)} tensors; "
@@ -65,6 +66,16 @@ def _check_same_blocks(own: dict[str, Tensor], given: dict[str, Tensor]) -> None
             "expected a checkpoint of the same depth, but got one "
             f"without blocks {sorted(missing)} and with additional blocks {sorted(unexpected)}; "
             "set depth to the checkpoint's"
+        )
+
+
+def _check_same_stem(own: dict[str, Tensor], given: dict[str, Tensor]) -> None:
+    missing = [key for key in own if not key.startswith("layer") and key not in given]
+    if missing:
+        raise ValueError(
+            f"expected a checkpoint with the same stem, but it lacks {missing[0]} and "
+            f"{len(missing) - 1} more tensors of it; set deep_stem as in the checkpoint's network "
+            "(True for mmseg's V1c and V1d)"
         )
 
 

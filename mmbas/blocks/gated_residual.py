@@ -234,16 +234,15 @@ def build_gate(
     """Build a block's gate; its normalisation is synchronised where the block's is."""
     if gate is None:
         return None
-    built = MODELS.build(
-        {
-            "sync_norm": norm_cfg["type"] == "SyncBN",
-            **gate,
-            "in_channels": in_channels,
-            "num_gates": num_gates,
-        }
-    )
+    if not isinstance(gate, dict) or "type" not in gate:
+        raise TypeError(
+            f"expected gate to be a config such as dict(type='mmbas.ChannelGate'), but got {gate!r}"
+        )
+    built: Any = MODELS.build({**gate, "in_channels": in_channels, "num_gates": num_gates})
     if not isinstance(built, Gate):
         raise TypeError(f"expected gate to be a config of a mmbas gate, but got {gate}")
+    if norm_cfg["type"] == "SyncBN":
+        built = nn.SyncBatchNorm.convert_sync_batchnorm(built)
     return built
 
 

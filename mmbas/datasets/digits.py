@@ -97,7 +97,7 @@ def load_digit_arrays() -> tuple[np.ndarray, np.ndarray]:
     except ImportError as error:
         raise ImportError(
             "expected scikit-learn, which holds the images of mmbas.Digits, got none; "
-            "install it with `pip install mmbas[quickstart]` or `pip install scikit-learn`"
+            "install it with `pip install scikit-learn`"
         ) from error
     digits = load_digits()
     return digits.images, digits.target

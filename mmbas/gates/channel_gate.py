@@ -32,7 +32,6 @@ class ChannelGate(Gate):
         hidden_channels: Neurons of the hidden layer.
         temperature: Of the binary concrete relaxation, > 0.
         init_open_prob: Expected open probability at the start, in (0, 1); sets the last bias.
-        sync_norm: Use SyncBatchNorm in the hidden layer (falls back to BN on one process).
 
     Source:
         Bejnordi et al., ICLR 2020, section 4.1.
@@ -46,7 +45,6 @@ class ChannelGate(Gate):
         hidden_channels: int = 16,
         temperature: float = 2 / 3,
         init_open_prob: float = 0.5,
-        sync_norm: bool = False,
     ) -> None:
         super().__init__(num_gates)
         if not temperature > 0:
@@ -58,8 +56,7 @@ class ChannelGate(Gate):
         self.temperature = temperature
         self.init_open_prob = init_open_prob
         self.fc1 = nn.Linear(in_channels, hidden_channels, bias=False)
-        norm_type = nn.SyncBatchNorm if sync_norm else nn.BatchNorm1d
-        self.norm = norm_type(hidden_channels)
+        self.norm = nn.BatchNorm1d(hidden_channels)
         self.fc2 = nn.Linear(hidden_channels, num_gates)
         self.init_weights()
 

@@ -59,7 +59,7 @@ class GateLossScheduleHook(Hook):
             if window.begin >= last:
                 runner.logger.warning(
                     f"the schedule window of gate loss {name!r} begins at {window.begin}, after "
-                    f"the last of {last} {unit}: it has no effect"
+                    f"the last of {last} {unit}: its factor stays {window.start_factor}"
                 )
 
     def before_train_iter(

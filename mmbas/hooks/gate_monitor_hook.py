@@ -28,9 +28,9 @@ class GateMonitorHook(Hook):
     in one line of the log.
 
     Args:
-        interval: Iterations between two reports; each covers the training images, with the noise
-            of training, since the last one. 50 iterations of 256 images are enough to tell an
-            always-off gate (< 1 %) from a conditional one.
+        interval: Iterations between two reports; each covers the training images since the last
+            one, with the gates that evaluation would choose, without noise. 50 iterations of 256
+            images are enough to tell an always-off gate (< 1 %) from a conditional one.
     """
 
     # Before LoggerHook (BELOW_NORMAL), so that its line holds this iteration's values.

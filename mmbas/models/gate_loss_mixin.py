@@ -31,10 +31,15 @@ class GateLossMixin(_Host):
             the schedule hook and overrides on the command line use; None drops an inherited entry.
 
     Attributes:
-        last_gates: By gate name the gates of the last training iteration, shape (N, G), detached.
+        last_gates: By gate name the gates of the last training batch as evaluation would decide,
+            without noise, shape (N, G), bool.
 
     Raises:
-        ValueError: If there are gate losses but no gates.
+        ValueError: If there are gate losses but no gates, or two of the same kind.
+
+    Note:
+        mmengine logs the total as ``loss``. A host's own entry of that name would hide it there, so
+        it is logged as ``loss_task`` where there are gate losses.
     """
 
     def __init__(
@@ -48,6 +53,9 @@ class GateLossMixin(_Host):
                 "gates; use backbone=dict(type='mmbas.GatedResNet', ...) or drop gate_losses"
             )
         self.gate_losses = nn.ModuleDict({name: MODELS.build(cfg) for name, cfg in losses.items()})
+        loss_names = [loss.loss_name for loss in self.gate_losses.values()]
+        if len(set(loss_names)) < len(loss_names):
+            raise ValueError(f"expected each gate loss once, but got {loss_names}")
         self.last_gates: dict[str, Tensor] = {}
 
     def loss(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
@@ -56,14 +64,13 @@ class GateLossMixin(_Host):
             losses: dict[str, Any] = dict(super().loss(*args, **kwargs))
         check_finite(records)
         if "loss" in losses and self.gate_losses:
-            # mmengine logs the total as 'loss'; a host's own entry of that name would hide it.
             losses["loss_task"] = losses.pop("loss")
         outputs = [output for outputs in records.values() for output in outputs]
         gate_loss: Any
         for gate_loss in self.gate_losses.values():
             losses[gate_loss.loss_name] = gate_loss(outputs)
         self.last_gates = {
-            name: torch.cat([output.gates.detach() for output in outputs])
+            name: torch.cat([output.logits.detach() > 0 for output in outputs])
             for name, outputs in records.items()
             if outputs
         }

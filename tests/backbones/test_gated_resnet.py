@@ -132,7 +132,10 @@ def test_zero_init_residual_and_gates_after_init_weights():
 
 def test_frozen_stages_stay_frozen_and_norm_eval_spares_the_gates():
     backbone = GatedResNet(18, frozen_stages=1, norm_eval=True).train()
-    assert not any(p.requires_grad for p in backbone.layer1.parameters())
+    layer1 = dict(backbone.layer1.named_parameters())
+    assert not any(p.requires_grad for name, p in layer1.items() if ".gate." not in name)
+    assert all(p.requires_grad for name, p in layer1.items() if ".gate." in name)
+    assert backbone.layer1[0].gate.training
     assert not any(p.requires_grad for p in backbone.bn1.parameters())
     assert not backbone.layer1.training
     assert all(p.requires_grad for p in backbone.layer2.parameters())
@@ -175,6 +178,12 @@ def test_bad_arguments(arguments, message):
 def test_checkpoint_of_another_depth_is_refused(depth, other):
     with pytest.raises(ValueError, match="expected a checkpoint of the same depth"):
         GatedResNet(depth).load_state_dict(GatedResNet(other).state_dict(), strict=False)
+
+
+def test_checkpoint_with_another_stem_is_refused():
+    weights = torchvision.models.resnet18().state_dict()
+    with pytest.raises(ValueError, match=r"same stem, but it lacks stem\.0\.weight.*deep_stem"):
+        GatedResNet(18, deep_stem=True).load_state_dict(weights, strict=False)
 
 
 def test_checkpoint_without_any_matching_key_is_refused():

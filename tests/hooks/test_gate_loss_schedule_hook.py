@@ -106,5 +106,5 @@ def test_window_after_the_end_warns(tmp_path, caplog):
     with caplog.at_level(logging.WARNING):
         runner = run(tmp_path, [schedule(windows=dict(l0=window))])
     log = next(tmp_path.glob("*/*.log")).read_text()
-    assert "gate loss 'l0' begins at 5, after the last of 3 epochs" in log
+    assert "gate loss 'l0' begins at 5, after the last of 3 epochs: its factor stays 0.0" in log
     assert runner.iter == 12

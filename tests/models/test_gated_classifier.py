@@ -81,7 +81,7 @@ def test_nothing_with_a_graph_outlives_the_iteration():
     model = classifier()
     model.loss(*batch())
     assert set(model.last_gates) == set(named_gates(model))
-    assert not any(gates.requires_grad for gates in model.last_gates.values())
+    assert all(gates.dtype == torch.bool for gates in model.last_gates.values())
     assert all(gate._records is None for gate in named_gates(model).values())
 
 
@@ -104,6 +104,11 @@ def test_plain_network_costs_its_dense_macs():
     assert sample.macs == sample.dense_macs == 40_550_400 + 640
     assert sample.open_fraction == 1.0
     assert len(sample.gates) == 0
+
+
+def test_two_gate_losses_of_one_kind_are_refused():
+    with pytest.raises(ValueError, match="expected each gate loss once"):
+        classifier(dict(first=LOSSES["l0"], second=LOSSES["l0"]))
 
 
 def test_gate_losses_without_gates_are_refused():
