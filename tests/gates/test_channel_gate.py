@@ -69,6 +69,12 @@ def test_every_parameter_gets_a_gradient():
         assert parameter.grad.abs().sum() > 0, name
 
 
+def test_gradient_reaches_the_blocks_input():
+    x = torch.randn(16, 8, 4, 4, requires_grad=True)
+    ChannelGate(8, 5)(x).gates.sum().backward()
+    assert (x.grad != 0).float().mean() > 0.9
+
+
 @pytest.mark.parametrize(
     ("argument", "value"),
     [
