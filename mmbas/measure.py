@@ -15,6 +15,7 @@ def interleaved_seconds(
     *,
     repeats: int,
     warmup: int = 2,
+    settle: bool = False,
     device: str = "cpu",
 ) -> dict[str, list[float]]:
     """Time each function ``repeats`` times, in turns, so that drift of the machine hits all alike.
@@ -23,6 +24,9 @@ def interleaved_seconds(
         functions: What to time, by name.
         repeats: Counted calls of each, >= 1.
         warmup: Calls of each before that.
+        settle: Call each once more, uncounted, before every counted call. It then finds memory
+            allocator and caches as its own last call left them, as in a loop of its own; otherwise
+            the one that runs after a smaller one pays for fetching memory back from the system.
         device: Where they compute; a GPU is synchronised around each call.
 
     Raises:
@@ -33,6 +37,8 @@ def interleaved_seconds(
     seconds: dict[str, list[float]] = {name: [] for name in functions}
     for repeat in range(warmup + repeats):
         for name, function in functions.items():
+            if settle:
+                function()
             _synchronize(device)
             start = time.perf_counter()
             function()

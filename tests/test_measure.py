@@ -16,6 +16,14 @@ def test_functions_run_in_turns():
     assert {name: len(values) for name, values in seconds.items()} == {"a": 3, "b": 3}
 
 
+def test_settling_calls_come_before_counted_ones():
+    calls = []
+    functions = {name: lambda name=name: calls.append(name) for name in ("a", "b")}
+    seconds = interleaved_seconds(functions, repeats=2, warmup=0, settle=True)
+    assert calls == ["a", "a", "b", "b"] * 2
+    assert len(seconds["a"]) == 2
+
+
 def test_sleep_is_measured():
     seconds = interleaved_seconds({"sleep": lambda: time.sleep(0.02)}, repeats=3)
     assert min(seconds["sleep"]) >= 0.02

@@ -1,7 +1,9 @@
 """What gating costs in training: step time and peak memory, gated against plain.
 
 The plain network is the config's with gate=None. Both train on the same random images; every
-number is a ratio inside one run, a median over interleaved repeats.
+number is a ratio inside one run, a median over interleaved repeats. Before each counted step its
+network makes an uncounted one, so that it finds memory as it would in training. As in
+tools/train.py, glibc keeps freed memory.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ from mmengine.registry import MODELS, init_default_scope
 from mmpretrain.structures import DataSample
 from torch import Tensor, nn
 
+from mmbas.allocator import keep_freed_memory
 from mmbas.command_line import (
     config_parser,
     format_table,
@@ -100,7 +103,7 @@ def measure(config: Config, args: argparse.Namespace) -> dict[str, Any]:
         "plain": training_step(plain, images, samples),
         "gate losses": gate_losses_step(gated, images),
     }
-    seconds = interleaved_seconds(steps, repeats=args.repeats, device=args.device)
+    seconds = interleaved_seconds(steps, repeats=args.repeats, settle=True, device=args.device)
     peaks = {name: peak_bytes(steps[name], device=args.device) for name in ("gated", "plain")}
     weights = {
         name: sum(p.numel() * p.element_size() for p in model.parameters())
@@ -141,6 +144,7 @@ def main() -> None:
     if not (config.model.backbone.get("gate") and config.model.get("gate_losses")):
         raise ValueError(f"expected a config with gates and gate losses, but got {args.config}")
     set_threads(args.threads)
+    keep_freed_memory()
     init_default_scope(config.default_scope)
     result = measure(config, args)
     print_result(result)

@@ -10,6 +10,7 @@ from mmengine.config import Config
 from mmengine.device import is_cuda_available
 from mmengine.runner import Runner
 
+from mmbas.allocator import keep_freed_memory
 from mmbas.command_line import (
     check_data_roots,
     checked_checkpoint,
@@ -75,6 +76,7 @@ def main() -> None:
     config = load_config(args.config, args.cfg_options)
     merge_arguments(config, args)
     check_data_roots(config, ["train_dataloader", "val_dataloader"])
+    keep_freed_memory()
     runner = Runner.from_cfg(config)
     runner.train()
     result = {"work_dir": runner.work_dir, "iterations": runner.iter, "epochs": runner.epoch}
