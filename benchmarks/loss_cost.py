@@ -15,22 +15,19 @@ Examples:
 from __future__ import annotations
 
 import argparse
-import json
-import platform
-import statistics
-import time
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
-import scipy
 import torch
 from scipy.special import betainc, expit
 from scipy.stats import beta
 from torch import Tensor
 
+from mmbas.command_line import own_command, write_json
+from mmbas.environment import describe
 from mmbas.losses import BetaPrior, batch_shaping_loss
+from mmbas.measure import interleaved_seconds, median_ms
 
 A, B = 0.6, 0.4
 
@@ -57,49 +54,24 @@ def scipy_loss_and_gradient(logits: Tensor) -> Tensor:
     return torch.from_numpy(gradient).to(logits.device)
 
 
-def interleaved_medians(steps: dict[str, Callable[[], object]], rounds: int) -> dict[str, float]:
-    """Median time of each step in ms over rounds that run every step once."""
-    times: dict[str, list[float]] = {name: [] for name in steps}
-    for i in range(rounds + 1):  # the first warms up
-        for name, step in steps.items():
-            start = time.perf_counter()
-            step()
-            if torch.cuda.is_available():
-                torch.cuda.synchronize()
-            if i:
-                times[name].append(1e3 * (time.perf_counter() - start))
-    return {name: statistics.median(values) for name, values in times.items()}
-
-
 def measure(num_images: int, num_gates: int, device: str, rounds: int) -> dict[str, Any]:
     """Medians in ms, their ratios, and how far both gradients differ."""
     generator = torch.Generator().manual_seed(0)
     logits = (2 * torch.randn(num_images, num_gates, generator=generator)).to(device)
     difference = loss_and_gradient(logits) - scipy_loss_and_gradient(logits)
-    medians = interleaved_medians(
-        {
-            "loss": lambda: loss_and_gradient(logits),
-            "sort": lambda: torch.sort(logits, dim=0),
-            "scipy": lambda: scipy_loss_and_gradient(logits),
-        },
-        rounds,
-    )
+    steps: dict[str, Callable[[], object]] = {
+        "loss": lambda: loss_and_gradient(logits),
+        "sort": lambda: torch.sort(logits, dim=0),
+        "scipy": lambda: scipy_loss_and_gradient(logits),
+    }
+    seconds = interleaved_seconds(steps, repeats=rounds, warmup=1, device=device)
+    medians = {name: median_ms(values) for name, values in seconds.items()}
     return {
         **{f"{name}_ms": value for name, value in medians.items()},
         "loss_to_sort": medians["loss"] / medians["sort"],
         "scipy_to_loss": medians["scipy"] / medians["loss"],
         "max_gradient_difference": difference.abs().max().item(),
     }
-
-
-def hardware(device: str) -> str:
-    """Name of the processor that does the work."""
-    if device.startswith("cuda"):
-        return torch.cuda.get_device_name(device)
-    info = Path("/proc/cpuinfo")
-    lines = info.read_text().splitlines() if info.exists() else []
-    names = [line.split(":")[1].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor()
 
 
 def parse_args() -> argparse.Namespace:
@@ -112,7 +84,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--num-images", type=int, default=256, help="batch size N")
     parser.add_argument("--num-gates", type=int, default=3776, help="gates G of all layers")
     parser.add_argument("--rounds", type=int, default=15, help="timed rounds")
-    parser.add_argument("--out-json", type=Path, help="write the results here")
+    parser.add_argument("--out-json", metavar="FILE", help="write the results here")
     return parser.parse_args()
 
 
@@ -122,17 +94,13 @@ def main() -> None:
     torch.set_num_threads(args.threads)
     result = measure(args.num_images, args.num_gates, args.device, args.rounds)
     print(f"N = {args.num_images}, G = {args.num_gates}, Beta({A}, {B}), {args.threads} thread(s)")
-    print(f"{hardware(args.device)}, torch {torch.__version__}, numpy {np.__version__}")
     for name in ("loss", "sort", "scipy"):
         print(f"{name:>6} {result[f'{name}_ms']:9.2f} ms")
     print(f"loss / sort  {result['loss_to_sort']:6.2f}")
     print(f"scipy / loss {result['scipy_to_loss']:6.1f}")
     print(f"largest difference of the gradients {result['max_gradient_difference']:.1e}")
-    if args.out_json:
-        settings = {name: value for name, value in vars(args).items() if name != "out_json"}
-        versions = {m.__name__: m.__version__ for m in (torch, np, scipy)}
-        report = {**result, **settings, "hardware": hardware(args.device), "versions": versions}
-        args.out_json.write_text(json.dumps(report, indent=2) + "\n")
+    settings = {name: value for name, value in vars(args).items() if name != "out_json"}
+    write_json(args.out_json, {**result, **settings, "command": own_command(), **describe()})
 
 
 if __name__ == "__main__":

@@ -161,8 +161,16 @@ def set_threads(threads: int | None) -> None:
 
 def with_origin(result: dict[str, Any], config: str) -> dict[str, Any]:
     """The result with command, config, commit, versions and hardware."""
-    command = " ".join(["python", os.path.relpath(sys.argv[0]), *sys.argv[1:]])
-    return {**result, "config": config, "command": command, **describe()}
+    return {**result, "config": config, "command": own_command(), **describe()}
+
+
+def own_command() -> str:
+    """The command line that is running, without ``--out-json FILE``, which no result depends on."""
+    arguments = sys.argv[1:]
+    if "--out-json" in arguments:
+        position = arguments.index("--out-json")
+        del arguments[position : position + 2]
+    return " ".join(["python", os.path.relpath(sys.argv[0]), *arguments])
 
 
 def write_json(path: str | None, result: dict[str, Any]) -> None:
