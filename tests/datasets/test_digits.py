@@ -88,7 +88,7 @@ def test_bad_arguments_are_refused():
 
 def test_a_missing_scikit_learn_is_named_with_its_remedy(monkeypatch):
     monkeypatch.setitem(sys.modules, "sklearn.datasets", None)
-    with pytest.raises(ImportError, match=r"pip install mmbas\[quickstart\]"):
+    with pytest.raises(ImportError, match=r"pip install scikit-learn"):
         Digits("train")
 
 
