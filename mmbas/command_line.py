@@ -45,6 +45,22 @@ def config_parser(description: str, *, examples: Sequence[str]) -> argparse.Argu
     return parser
 
 
+def parse_runner_args(parser: argparse.ArgumentParser) -> argparse.Namespace:
+    """Parse, with the arguments of a tool that starts a runner: work dir and job launcher."""
+    parser.add_argument("--work-dir", help="logs and checkpoints; default work_dirs/CONFIG")
+    parser.add_argument(
+        "--launcher",
+        choices=["none", "pytorch", "slurm", "mpi"],
+        default="none",
+        help="job launcher",
+    )
+    # torch.distributed.launch passes --local-rank; torchrun sets LOCAL_RANK itself.
+    parser.add_argument("--local_rank", "--local-rank", type=int, default=0, help=argparse.SUPPRESS)
+    args = parser.parse_args()
+    os.environ.setdefault("LOCAL_RANK", str(args.local_rank))
+    return args
+
+
 def load_config(path: str, options: dict[str, Any] | None = None) -> Config:
     """Config file with overrides."""
     config = Config.fromfile(checked_file(path, "a config"))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,7 @@ from mmbas.command_line import (
     checked_checkpoint,
     config_parser,
     load_config,
+    parse_runner_args,
     run_tool,
     with_origin,
     write_json,
@@ -35,7 +35,6 @@ def parse_args() -> argparse.Namespace:
         ],
     )
     parser.add_argument("checkpoint", help="checkpoint file")
-    parser.add_argument("--work-dir", help="logs; default work_dirs/CONFIG")
     parser.add_argument("--save-macs", metavar="FILE", help="write the MACs of each image as JSON")
     parser.add_argument(
         "--show-macs",
@@ -45,17 +44,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         "--num-images", type=int, default=4, metavar="K", help="images in each row of it (4)"
     )
-    parser.add_argument(
-        "--launcher",
-        choices=["none", "pytorch", "slurm", "mpi"],
-        default="none",
-        help="job launcher",
-    )
-    # torch.distributed.launch passes --local-rank; torchrun sets LOCAL_RANK itself.
-    parser.add_argument("--local_rank", "--local-rank", type=int, default=0, help=argparse.SUPPRESS)
-    args = parser.parse_args()
-    os.environ.setdefault("LOCAL_RANK", str(args.local_rank))
-    return args
+    return parse_runner_args(parser)
 
 
 def save_macs(config: Config, path: str) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import os
 from pathlib import Path
 
 from mmengine.config import Config
@@ -16,6 +15,7 @@ from mmbas.command_line import (
     checked_checkpoint,
     config_parser,
     load_config,
+    parse_runner_args,
     run_tool,
     with_origin,
     write_json,
@@ -32,7 +32,6 @@ def parse_args() -> argparse.Namespace:
             "python tools/train.py configs/resnet20_bas_cifar10.py --resume",
         ],
     )
-    parser.add_argument("--work-dir", help="logs and checkpoints; default work_dirs/CONFIG")
     parser.add_argument(
         "--resume",
         nargs="?",
@@ -41,17 +40,7 @@ def parse_args() -> argparse.Namespace:
         help="continue from a checkpoint; without one, from the latest in the work dir",
     )
     parser.add_argument("--amp", action="store_true", help="mixed precision (needs a GPU)")
-    parser.add_argument(
-        "--launcher",
-        choices=["none", "pytorch", "slurm", "mpi"],
-        default="none",
-        help="job launcher",
-    )
-    # torch.distributed.launch passes --local-rank; torchrun sets LOCAL_RANK itself.
-    parser.add_argument("--local_rank", "--local-rank", type=int, default=0, help=argparse.SUPPRESS)
-    args = parser.parse_args()
-    os.environ.setdefault("LOCAL_RANK", str(args.local_rank))
-    return args
+    return parse_runner_args(parser)
 
 
 def merge_arguments(config: Config, args: argparse.Namespace) -> None:
