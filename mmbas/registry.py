@@ -12,6 +12,7 @@ try:
     from mmengine.registry import HOOKS as MMENGINE_HOOKS
     from mmengine.registry import METRICS as MMENGINE_METRICS
     from mmengine.registry import MODELS as MMENGINE_MODELS
+    from mmengine.registry import OPTIM_WRAPPERS as MMENGINE_OPTIM_WRAPPERS
     from mmengine.registry import Registry
 except ImportError as error:
     raise ImportError(
@@ -29,4 +30,10 @@ HOOKS = Registry("hook", parent=MMENGINE_HOOKS, scope="mmbas", locations=["mmbas
 METRICS = Registry("metric", parent=MMENGINE_METRICS, scope="mmbas", locations=["mmbas.metrics"])
 DATASETS = Registry(
     "dataset", parent=MMENGINE_DATASETS, scope="mmbas", locations=["mmbas.datasets"]
+)
+OPTIM_WRAPPERS = Registry(
+    "optimizer wrapper",
+    parent=MMENGINE_OPTIM_WRAPPERS,
+    scope="mmbas",
+    locations=["mmbas.optim"],
 )

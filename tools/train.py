@@ -39,7 +39,11 @@ def parse_args() -> argparse.Namespace:
         metavar="CHECKPOINT",
         help="continue from a checkpoint; without one, from the latest in the work dir",
     )
-    parser.add_argument("--amp", action="store_true", help="mixed precision (needs a GPU)")
+    parser.add_argument(
+        "--amp",
+        action="store_true",
+        help="mixed precision: as in the hosts on a GPU, bfloat16 on a CPU",
+    )
     return parse_runner_args(parser)
 
 
@@ -49,11 +53,11 @@ def merge_arguments(config: Config, args: argparse.Namespace) -> None:
         config.work_dir = args.work_dir
     elif config.get("work_dir") is None:
         config.work_dir = str(Path("work_dirs") / Path(args.config).stem)
-    if args.amp:
-        if not is_cuda_available():
-            raise ValueError("expected a GPU for --amp, but there is none; train without --amp")
+    if args.amp and is_cuda_available():
         config.optim_wrapper.type = "AmpOptimWrapper"
         config.optim_wrapper.setdefault("loss_scale", "dynamic")
+    elif args.amp:
+        config.optim_wrapper.type = "mmbas.BFloat16OptimWrapper"
     if args.resume:
         config.resume = True
         if args.resume != "auto":

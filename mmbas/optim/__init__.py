@@ -1,0 +1,5 @@
+"""How weights are updated."""
+
+from mmbas.optim.bfloat16_optim_wrapper import BFloat16OptimWrapper
+
+__all__ = ["BFloat16OptimWrapper"]
