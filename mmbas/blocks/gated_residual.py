@@ -72,13 +72,38 @@ class GatedResidualBlock(nn.Module):
         """Start as the identity: the last norm layer's scale becomes 0."""
         constant_init(self.norms[-1], 0)
 
+    @property
+    def convs(self) -> list[nn.Conv2d]:
+        """The convolutions of the residual branch in order."""
+        raise NotImplementedError
+
+    @property
+    def inner_gates(self) -> list[slice | None]:
+        """Which of the block's gates switch each inner representation; one fewer than convs."""
+        raise NotImplementedError
+
     def gated_convs(self, x: Tensor) -> tuple[GatedConvMACs, ...]:
         """Cost of the gated convolutions at the size of the input ``x``, shape (N, C, H, W)."""
-        raise NotImplementedError
+        size = (x.shape[2], x.shape[3])
+        costs = []
+        inputs_of = [None, *self.inner_gates]
+        outputs_of = [*self.inner_gates, None]
+        for conv, inputs, outputs in zip(self.convs, inputs_of, outputs_of, strict=True):
+            size = conv_output_size(conv, size)
+            if inputs or outputs:
+                macs = conv_macs(conv, size[0] * size[1])
+                costs.append(GatedConvMACs(macs, inputs=inputs, outputs=outputs))
+        return tuple(costs)
 
     def residual(self, x: Tensor, gates: Tensor | None) -> Tensor:
         """The residual branch before the shortcut is added."""
-        raise NotImplementedError
+        *inner, (last_conv, last_norm) = zip(self.convs, self.norms, strict=True)
+        for (conv, norm), gated in zip(inner, self.inner_gates, strict=True):
+            x = F.relu(norm(conv(x)), inplace=True)
+            if gates is not None and gated:
+                x = switch_channels(x, gates[:, gated])
+        out: Tensor = last_norm(last_conv(x))
+        return out
 
     def forward(self, x: Tensor) -> Tensor:
         """Block output, shape (N, out_channels, H', W'), for input ``x``, shape (N, C, H, W)."""
@@ -132,22 +157,15 @@ class GatedBasicBlock(GatedResidualBlock):
         self.conv2 = conv3x3(mid_channels, out_channels)
         self.add_norm(norm_cfg, out_channels)
 
-    def gated_convs(self, x: Tensor) -> tuple[GatedConvMACs, ...]:
-        """See :meth:`GatedResidualBlock.gated_convs`."""
-        height, width = conv_output_size(self.conv1, (x.shape[2], x.shape[3]))
-        every_gate = slice(None)
-        return (
-            GatedConvMACs(conv_macs(self.conv1, height * width), outputs=every_gate),
-            GatedConvMACs(conv_macs(self.conv2, height * width), inputs=every_gate),
-        )
+    @property
+    def convs(self) -> list[nn.Conv2d]:
+        """See :meth:`GatedResidualBlock.convs`."""
+        return [self.conv1, self.conv2]
 
-    def residual(self, x: Tensor, gates: Tensor | None) -> Tensor:
-        """See :meth:`GatedResidualBlock.residual`."""
-        norm1, norm2 = self.norms
-        out = F.relu(norm1(self.conv1(x)), inplace=True)
-        if gates is not None:
-            out = switch_channels(out, gates)
-        return norm2(self.conv2(out))
+    @property
+    def inner_gates(self) -> list[slice | None]:
+        """See :meth:`GatedResidualBlock.inner_gates`."""
+        return [slice(None)]
 
 
 class GatedBottleneck(GatedResidualBlock):
@@ -205,27 +223,15 @@ class GatedBottleneck(GatedResidualBlock):
         self.conv3 = nn.Conv2d(mid_channels, out_channels, 1, bias=False)
         self.add_norm(norm_cfg, out_channels)
 
-    def gated_convs(self, x: Tensor) -> tuple[GatedConvMACs, ...]:
-        """See :meth:`GatedResidualBlock.gated_convs`."""
-        height, width = conv_output_size(self.conv2, (x.shape[2], x.shape[3]))
-        first, second = self.gates_after_conv1, self.gates_after_conv2
-        convs = (
-            GatedConvMACs(conv_macs(self.conv1, x.shape[2] * x.shape[3]), outputs=first),
-            GatedConvMACs(conv_macs(self.conv2, height * width), inputs=first, outputs=second),
-            GatedConvMACs(conv_macs(self.conv3, height * width), inputs=second),
-        )
-        return tuple(conv for conv in convs if conv.inputs or conv.outputs)
+    @property
+    def convs(self) -> list[nn.Conv2d]:
+        """See :meth:`GatedResidualBlock.convs`."""
+        return [self.conv1, self.conv2, self.conv3]
 
-    def residual(self, x: Tensor, gates: Tensor | None) -> Tensor:
-        """See :meth:`GatedResidualBlock.residual`."""
-        norm1, norm2, norm3 = self.norms
-        out = F.relu(norm1(self.conv1(x)), inplace=True)
-        if gates is not None and self.gates_after_conv1:
-            out = switch_channels(out, gates[:, self.gates_after_conv1])
-        out = F.relu(norm2(self.conv2(out)), inplace=True)
-        if gates is not None and self.gates_after_conv2:
-            out = switch_channels(out, gates[:, self.gates_after_conv2])
-        return norm3(self.conv3(out))
+    @property
+    def inner_gates(self) -> list[slice | None]:
+        """See :meth:`GatedResidualBlock.inner_gates`."""
+        return [self.gates_after_conv1, self.gates_after_conv2]
 
 
 def build_gate(

@@ -88,7 +88,6 @@ def test_a_checkpoint_to_resume_from_that_is_not_there_is_named(tmp_path):
     assert not (tmp_path / "run").exists()
 
 
-
 def test_mixed_precision_without_a_gpu_is_refused(tmp_path):
     error = error_of("train", write_config(tmp_path), "--work-dir", tmp_path / "run", "--amp")
     assert error == "error: expected a GPU for --amp, but there is none; train without --amp"
