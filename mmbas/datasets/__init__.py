@@ -2,7 +2,9 @@
 
 from importlib.util import find_spec
 
-__all__: list[str] = []
+from mmbas.datasets.held_out import HeldOut
+
+__all__ = ["HeldOut"]
 
 if find_spec("mmpretrain") is not None:
     from mmbas.datasets.digits import Digits

@@ -1,0 +1,124 @@
+"""The files of one run: what is done, and what the result is."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mmengine.config import Config
+
+from mmbas.command_line import load_config, write_json
+from mmbas.environment import commit
+from mmbas.reproduction.plan import Run
+from mmbas.reproduction.schedule_length import scale_schedule
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@dataclass(frozen=True)
+class RunFiles:
+    """Where a run keeps what it writes.
+
+    Attributes:
+        run: The run.
+        work_dir: Checkpoints and logs; may be deleted when the result is there.
+        result: The JSON file; written last, so a run that has one is finished.
+    """
+
+    run: Run
+    work_dir: Path
+    result: Path
+
+    @property
+    def config(self) -> Path:
+        """The run's own config: the plan's settings and length applied."""
+        return self.work_dir / "run.py"
+
+    @property
+    def log(self) -> Path:
+        """What training and test print."""
+        return self.work_dir / "run.log"
+
+    @property
+    def commits(self) -> Path:
+        """Commits of the code that trained, one line per start."""
+        return self.work_dir / "commits.txt"
+
+    @property
+    def test_output(self) -> Path:
+        """What the test writes."""
+        return self.work_dir / "test.json"
+
+    def finished(self) -> bool:
+        """Whether the result is there.
+
+        Raises:
+            ValueError: If it is the result of other settings.
+        """
+        if not self.result.is_file():
+            return False
+        saved = json.loads(self.result.read_text(encoding="utf-8"))
+        changed = [key for key, value in self.run.record().items() if saved.get(key) != value]
+        if changed:
+            raise ValueError(
+                f"expected the result of {self.run.name} in {self.result}, but its {changed} "
+                "differ from the plan's; rename the run or remove the file"
+            )
+        return True
+
+    def prepare(self) -> None:
+        """Write the config and note the commit, before each start."""
+        self.work_dir.mkdir(parents=True, exist_ok=True)
+        run_config(self.run).dump(str(self.config))
+        with self.commits.open("a", encoding="utf-8") as file:
+            file.write(f"{commit()}\n")
+
+    def train_command(self) -> list[str]:
+        """Trains, or goes on from the last checkpoint."""
+        amp = ["--amp"] if self.run.amp else []
+        work_dir = ["--work-dir", str(self.work_dir)]
+        return [sys.executable, "tools/train.py", str(self.config), *work_dir, "--resume", *amp]
+
+    def test_command(self) -> list[str]:
+        """Tests the last checkpoint."""
+        arguments = [str(self.config), str(self.last_checkpoint())]
+        outputs = ["--work-dir", str(self.work_dir), "--out-json", str(self.test_output)]
+        return [sys.executable, "tools/test.py", *arguments, *outputs]
+
+    def last_checkpoint(self) -> Path | None:
+        """The newest checkpoint, by the epoch or iteration in its name."""
+        checkpoints = [
+            (int(match.group(1)), path)
+            for path in self.work_dir.glob("*.pth")
+            if (match := re.fullmatch(r"(?:epoch|iter)_(\d+)\.pth", path.name))
+        ]
+        return max(checkpoints)[1] if checkpoints else None
+
+    def done(self) -> int:
+        """Epochs, or iterations, that a restart would not repeat."""
+        checkpoint = self.last_checkpoint()
+        return int(checkpoint.stem.split("_")[1]) if checkpoint else 0
+
+    def write_result(self, plan_path: str) -> None:
+        """Make the result out of the run and what its test wrote."""
+        test: dict[str, Any] = json.loads(self.test_output.read_text(encoding="utf-8"))
+        commits = list(dict.fromkeys(self.commits.read_text(encoding="utf-8").split()))
+        command = ["python", "tools/reproduce.py", plan_path, "--only", self.run.name]
+        origin = {"command": shlex.join(command), "commits_trained": commits}
+        kept = {key: value for key, value in test.items() if key not in ("config", "checkpoint")}
+        write_json(str(self.result), {**self.run.record(), **kept, **origin})
+
+
+def run_config(run: Run) -> Config:
+    """The run's config with its settings, seed and length.
+
+    Raises:
+        ValueError: If the config file is not there.
+    """
+    config = load_config(str(ROOT / run.config), {**run.overrides, "randomness.seed": run.seed})
+    return config if run.length is None else scale_schedule(config, run.length)

@@ -1,0 +1,129 @@
+"""Runs a plan: several processes at once, resumable at any moment."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from mmbas.reproduction.run_state import ROOT, RunFiles
+
+POLL_SECONDS = 0.5
+
+
+class PlanRunner:
+    """Trains and tests the unfinished runs of a plan.
+
+    A run is a process of its own that writes a checkpoint at the end of each epoch, so that
+    killing it, or the runner, at any moment loses at most one epoch. A lock on the run's folder,
+    which the process inherits, keeps a second runner from starting it again meanwhile.
+
+    Args:
+        files: Of the runs, in the order in which they start.
+        plan_path: Named in the results as part of the command.
+        parallel: How many run at once.
+        threads: CPU threads of each.
+        seconds: After that time the processes are stopped; None never.
+        report: Called with a line of text when something starts or ends.
+    """
+
+    def __init__(
+        self,
+        files: Sequence[RunFiles],
+        *,
+        plan_path: str,
+        parallel: int = 1,
+        threads: int = 1,
+        seconds: float | None = None,
+        report: Callable[[str], None],
+    ) -> None:
+        if parallel < 1 or threads < 1:
+            raise ValueError(
+                f"expected at least 1 process of 1 thread, but got {parallel} of {threads}"
+            )
+        self.files = files
+        self.plan_path = plan_path
+        self.parallel = parallel
+        self.threads = threads
+        self.deadline = None if seconds is None else time.monotonic() + seconds
+        self.report = report
+        self.stop = threading.Event()
+
+    def run(self) -> list[str]:
+        """Run what is unfinished until all is done or the time is over.
+
+        Returns:
+            Names of the runs that failed.
+        """
+        waiting = [files for files in self.files if not files.finished()]
+        with ThreadPoolExecutor(self.parallel) as pool:
+            futures = [pool.submit(self._run_one, files) for files in waiting]
+            try:
+                failed = [future.result() for future in futures]
+            except BaseException:
+                self.stop.set()
+                raise
+        return [name for name in failed if name]
+
+    def _run_one(self, files: RunFiles) -> str | None:
+        name = files.run.name
+        if self._out_of_time():
+            return None
+        files.work_dir.mkdir(parents=True, exist_ok=True)
+        with (files.work_dir / "lock").open("w") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                self.report(f"{name}: another process is at it")
+                return None
+            files.prepare()
+            self.report(f"{name}: from {files.done()}")
+            if not self._process(files.train_command(), files, lock.fileno()):
+                return self._ended(name, files)
+            if not self._process(files.test_command(), files, lock.fileno()):
+                return self._ended(name, files)
+        files.write_result(self.plan_path)
+        self.report(f"{name}: done")
+        return None
+
+    def _ended(self, name: str, files: RunFiles) -> str | None:
+        if self._out_of_time():
+            self.report(f"{name}: stopped at {files.done()}")
+            return None
+        self.report(f"{name}: failed, see {files.log}")
+        return name
+
+    def _process(self, command: list[str], files: RunFiles, lock: int) -> bool:
+        """Run a command to its end or the deadline; whether it succeeded."""
+        environment = {
+            **os.environ,
+            "OMP_NUM_THREADS": str(self.threads),
+            "OMP_WAIT_POLICY": os.environ.get("OMP_WAIT_POLICY", "PASSIVE"),
+            "PYTHONPATH": os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")])),
+        }
+        with files.log.open("ab") as log:
+            process = subprocess.Popen(
+                [command[0], str(ROOT / command[1]), *command[2:]],
+                stdout=log,
+                stderr=subprocess.STDOUT,
+                env=environment,
+                pass_fds=[lock],
+                cwd=Path.cwd(),
+            )
+            try:
+                while process.poll() is None and not self._out_of_time():
+                    time.sleep(POLL_SECONDS)
+            finally:
+                if process.poll() is None:
+                    process.terminate()
+                    process.wait()
+        return process.returncode == 0
+
+    def _out_of_time(self) -> bool:
+        over = self.deadline is not None and time.monotonic() >= self.deadline
+        return over or self.stop.is_set()
