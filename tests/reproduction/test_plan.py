@@ -1,0 +1,86 @@
+"""Plan files: what runs they stand for, and what is wrong in them."""
+
+import pytest
+from helpers import ROOT
+
+from mmbas.reproduction.plan import load_plan
+from mmbas.reproduction.run_state import run_config
+
+PLAN = """
+data: Digits
+results: out
+length: 2
+overrides: {train_dataloader.num_workers: 0}
+runs:
+  - name: plain
+    method: plain
+    config: configs/resnet20_cifar10.py
+    dense: true
+    seeds: [0, 1]
+  - name: gated_{value}
+    method: gated
+    config: configs/resnet20_bas_cifar10.py
+    length: 3
+    vary: {key: model.gate_losses.l0.loss_weight, values: [0.1, 0.2]}
+    overrides: {train_dataloader.batch_size: 64}
+"""
+
+
+def write(tmp_path, text):
+    path = tmp_path / "plan.yaml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_runs(tmp_path):
+    runs = load_plan(write(tmp_path, PLAN)).runs
+    names = ["plain_seed0", "plain_seed1", "gated_0.1_seed0", "gated_0.2_seed0"]
+    assert [run.name for run in runs] == names
+    assert [run.seed for run in runs] == [0, 1, 0, 0]
+    assert [run.length for run in runs] == [2, 2, 3, 3]
+    assert [run.dense for run in runs] == [True, True, False, False]
+    assert runs[3].overrides == {
+        "train_dataloader.num_workers": 0,
+        "train_dataloader.batch_size": 64,
+        "model.gate_losses.l0.loss_weight": 0.2,
+    }
+
+
+def test_the_run_s_config_has_settings_seed_and_length(tmp_path):
+    config = run_config(load_plan(write(tmp_path, PLAN)).runs[3])
+    assert config.model.gate_losses.l0.loss_weight == 0.2
+    assert config.train_dataloader.batch_size == 64
+    assert config.randomness.seed == 0
+    assert config.train_cfg.max_epochs == 3
+
+
+@pytest.mark.parametrize(
+    "path", sorted((ROOT / "plans").glob("*.yaml")), ids=lambda path: path.stem
+)
+def test_the_project_s_plans_fit_their_configs(path):
+    plan = load_plan(path)
+    for run in plan.runs:
+        run_config(run)
+    assert plan.results.parent.name == "results"
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("runs: [", "expected YAML in"),
+        ("runs: []", "expected the keys data, results and runs"),
+        (PLAN + "epochs: 3\n", r"got \['epochs'\] too"),
+        (PLAN.replace("    dense: true", "    dense: true\n    gamma: 1"), r"run plain.*gamma"),
+        (PLAN.replace("    method: plain\n", ""), "expected name, method and config of each run"),
+        (PLAN.replace("gated_{value}", "gated"), r"\['gated_seed0'\] more than once"),
+        (PLAN.replace("values: [0.1, 0.2]", "value: 0.1"), "expected key and values in vary"),
+    ],
+)
+def test_errors_say_what_is_wrong(tmp_path, text, message):
+    with pytest.raises(ValueError, match=message):
+        load_plan(write(tmp_path, text))
+
+
+def test_missing_file(tmp_path):
+    with pytest.raises(ValueError, match="expected a plan at .*none.yaml"):
+        load_plan(tmp_path / "none.yaml")
