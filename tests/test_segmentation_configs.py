@@ -72,6 +72,8 @@ def test_the_experiments_are_there():
         "pspnet_r18_camvid.py",
         "pspnet_r18_bas_camvid.py",
         "pspnet_r50_bas_camvid.py",
+        "pspnet_r18_1500_camvid-240x180.py",
+        "pspnet_r18_bas_1500_camvid-240x180.py",
         "pspnet_r18_bas_street_scenes.py",
     }
 
@@ -115,6 +117,18 @@ def test_hooks_and_metrics_build(experiment):
         HOOKS.build(hook)
     kinds = [METRICS.build(metric).__class__.__name__ for metric in experiment.config.val_evaluator]
     assert kinds == ["IoUMetric", "ConditionalMACs", "GateStatistics"]
+
+
+def test_multi_scale_test_starts_from_what_the_single_scale_test_sees(experiment):
+    config = experiment.config
+    plain = [step.type for step in config.test_dataloader.dataset.pipeline]
+    *before, augmentation = config.tta_pipeline
+    last = [steps[0].type for steps in augmentation.transforms]
+
+    assert config.tta_model.type == "mmbas.GatedSegTTAModel"
+    assert [step.type for step in before] + last[2:] == plain
+    assert last[:2] == ["Resize", "RandomFlip"]
+    assert [len(steps) for steps in augmentation.transforms[:2]] == [6, 2]
 
 
 def test_a_header_tells_the_papers_number_ours_the_command_and_the_knob(experiment):
@@ -173,6 +187,7 @@ def test_lambda_0_05_and_the_weights_are_all_that_differs_in_the_variants():
         ("pspnet_r50_cityscapes.py", "pspnet_r50_bas_cityscapes.py"),
         ("pspnet_r50_pretrained_cityscapes.py", "pspnet_r50_bas_pretrained_cityscapes.py"),
         ("pspnet_r18_camvid.py", "pspnet_r18_bas_camvid.py"),
+        ("pspnet_r18_1500_camvid-240x180.py", "pspnet_r18_bas_1500_camvid-240x180.py"),
     ],
 )
 def test_plain_and_gated_differ_in_the_gates_alone(plain, gated):

@@ -1,6 +1,10 @@
 """Segmentation runs: the smoke config, images of any size, and clear errors for bad input."""
 
+from __future__ import annotations
+
 import json
+import math
+from typing import ClassVar
 
 import helpers
 import numpy as np
@@ -12,9 +16,13 @@ pytest.importorskip("mmseg")
 import cv2
 from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
-from mmengine.registry import DATASETS, MODELS, DefaultScope
+from mmengine.hooks import Hook
+from mmengine.registry import DATASETS, HOOKS, MODELS, DefaultScope
+from mmengine.runner import Runner
+from mmengine.visualization import Visualizer
 
 from mmbas.datasets import write_street_scenes
+from mmbas.losses import batch_shaping_loss
 
 SMOKE = "configs/pspnet_r18_bas_street_scenes.py"
 CAMVID = helpers.CONFIGS / "pspnet_r18_bas_camvid.py"
@@ -121,9 +129,15 @@ def smoke_options(root, *more):
 def test_the_smoke_config_trains_and_tests(scenes, tmp_path):
     iterations = ("train_cfg.max_iters=3", "train_cfg.val_interval=3", "param_scheduler.end=3")
     more = (*iterations, "default_hooks.checkpoint.interval=3", "default_hooks.logger.interval=1")
-    options = smoke_options(scenes, *more)
+    options = smoke_options(scenes, "custom_hooks.0.interval=1", *more)
     log = helpers.run_tool("train", SMOKE, "--work-dir", tmp_path, *options)
-    assert "loss_bas" in log.stdout + log.stderr
+    lines = (log.stdout + log.stderr).splitlines()
+    (trained,) = [line for line in lines if "Iter(train) [3/3]" in line]
+    (validated,) = [line for line in lines if "Iter(val) [2/2]" in line and "mIoU" in line]
+    for key in ("loss_bas", "decode.loss_ce", "gates/bas_factor", "gates/open_fraction"):
+        assert f" {key}: " in trained
+    for key in ("mIoU", "aAcc", "macs/average", "macs/fraction", "gates/conditional"):
+        assert f" {key}: " in validated
 
     folder = tmp_path / "test"
     helpers.call_tool("test", SMOKE, tmp_path / "iter_3.pth", "--work-dir", folder, *options)
@@ -133,6 +147,111 @@ def test_the_smoke_config_trains_and_tests(scenes, tmp_path):
     assert 0 < result["mIoU"] <= result["aAcc"] <= 100
     assert 0 < result["macs/fraction"] < 1
     assert result["macs/average"] == pytest.approx(result["macs/fraction"] * result["macs/dense"])
+
+
+@HOOKS.register_module()
+class WatchPrecision(Hook):
+    """Keeps what each iteration has in mixed precision; the last one that trained is ``last``."""
+
+    last: ClassVar[WatchPrecision]
+
+    def before_train(self, runner):
+        WatchPrecision.last = self
+        self.gate_losses, self.losses, self.conv_dtypes = [], [], set()
+        runner.model.gate_losses["bas"].register_forward_hook(self.watch)
+        runner.model.backbone.layer4[0].conv1.register_forward_hook(self.watch_conv)
+
+    def watch_conv(self, conv, inputs, output):
+        if conv.training:  # validation is in float32
+            self.conv_dtypes.add(output.dtype)
+
+    def watch(self, loss, inputs, value):
+        logits = torch.cat([output.logits.detach() for output in inputs[0]], dim=1)
+        exact = batch_shaping_loss(logits.double(), loss.prior).sum() * loss.loss_weight
+        self.gate_losses.append((value.item(), exact.item(), value.dtype, logits.dtype))
+
+    def after_train_iter(self, runner, batch_idx, data_batch=None, outputs=None):
+        self.losses.append({key: value.item() for key, value in outputs.items()})
+
+
+def train_mixed(scenes, folder, dtype):
+    """50 iterations; the gates' loss agrees with its exact value in each."""
+    options = smoke_options(
+        scenes,
+        *("train_cfg.max_iters=50", "train_cfg.val_interval=60", "param_scheduler.end=50"),
+        # Ranked among itself, so that the exact value follows from the batch alone.
+        *("model.gate_losses.bas.queue_size=0", "train_dataloader.batch_size=2"),
+        "default_hooks.watch.type=WatchPrecision",
+    )
+    helpers.call_tool("train", SMOKE, "--amp", "--work-dir", folder, *options)
+    seen = WatchPrecision.last
+
+    assert seen.conv_dtypes == {dtype}
+    assert len(seen.gate_losses) == len(seen.losses) == 50
+    for value, exact, *dtypes in seen.gate_losses:
+        assert value == pytest.approx(exact, rel=1e-3)
+        assert dtypes == [torch.float32, torch.float32]
+    assert all(math.isfinite(loss) for losses in seen.losses for loss in losses.values())
+    assert {"loss", "loss_bas", "decode.loss_ce", "aux.loss_ce"} <= set(seen.losses[0])
+    assert seen.losses[-1]["decode.loss_ce"] < seen.losses[0]["decode.loss_ce"]
+
+
+@pytest.fixture
+def _fresh_visualizer():
+    yield
+    Visualizer._instance_dict.clear()
+
+
+@pytest.mark.usefixtures("_fresh_visualizer")
+@pytest.mark.skipif(torch.cuda.is_available(), reason="--amp is float16 where there is a GPU")
+def test_bfloat16_trains_and_the_loss_of_the_gates_does_not_drift(scenes, tmp_path):
+    train_mixed(scenes, tmp_path, torch.bfloat16)
+
+
+@pytest.mark.gpu
+@pytest.mark.usefixtures("_fresh_visualizer")
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="float16 needs a CUDA device")
+def test_float16_trains_and_the_loss_of_the_gates_does_not_drift(scenes, tmp_path):
+    train_mixed(scenes, tmp_path, torch.float16)
+
+
+@pytest.mark.usefixtures("_fresh_visualizer")
+def test_multi_scale_and_flip_test_runs_from_the_config(scenes, tmp_path):
+    config = Config.fromfile(SMOKE)
+    config.merge_from_dict(
+        {
+            "work_dir": str(tmp_path),
+            "log_level": "ERROR",
+            "test_dataloader.dataset.data_root": str(scenes),
+            "model.decode_head.channels": 16,
+            "visualizer.vis_backends": [],
+            "experiment_name": tmp_path.name,
+        }
+    )
+    torch.manual_seed(0)
+    model = MODELS.build(config.model)
+    torch.save(dict(state_dict=model.state_dict()), tmp_path / "model.pth")
+    config.load_from = str(tmp_path / "model.pth")
+    single = Runner.from_cfg(config.copy()).test()
+    # As MMSegmentation's tools/test.py does it with --tta.
+    config.test_dataloader.dataset.pipeline = config.tta_pipeline
+    config.model = {**config.tta_model, "module": config.model}
+    config.experiment_name += "-tta"
+    several = Runner.from_cfg(config).test()
+
+    # Twice 0.5^2 + 0.75^2 + ... + 1.75^2 images of the original size, up to rounded sizes.
+    assert several["macs/dense"] / single["macs/dense"] == pytest.approx(17.375, rel=0.02)
+    assert 0 < several["macs/fraction"] < 1
+    assert set(several) == set(single) > {"mIoU", "aAcc"}
+
+
+def test_train_refuses_batches_of_one_image_before_it_starts(scenes, tmp_path):
+    options = smoke_options(scenes, "train_dataloader.batch_size=1")
+
+    message = helpers.error_of("train", SMOKE, "--work-dir", tmp_path, *options)
+
+    assert "expected at least 2 images in every training batch" in message
+    assert "but got 1 in each; raise train_dataloader.batch_size" in message
 
 
 def test_train_names_a_label_outside_the_classes(tmp_path):

@@ -10,3 +10,6 @@ default_hooks = dict(
 env_cfg = dict(cudnn_benchmark=True)  # all crops of a run have one size
 log_processor = dict(by_epoch=False)
 visualizer = dict(type="SegLocalVisualizer")
+
+# Multi-scale test: takes the place of the model, which becomes its module; see tta_pipeline.
+tta_model = dict(type="mmbas.GatedSegTTAModel")

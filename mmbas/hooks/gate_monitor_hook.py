@@ -23,9 +23,10 @@ class GateMonitorHook(Hook):
     """Open fraction, share of conditional gates and loss factors, into logger and visualizer.
 
     Over all gates they appear in mmengine's log line and in every visualizer backend as
-    ``gates/open_fraction``, ``gates/conditional`` and ``gates/<loss>_factor``; per layer in the
-    backends (TensorBoard) as ``gates/<layer>/open_fraction`` and ``gates/<layer>/conditional``, and
-    in one line of the log.
+    ``gates/open_fraction``, ``gates/train_conditional`` and ``gates/<loss>_factor``; per layer in
+    the backends (TensorBoard) as ``gates/<layer>/open_fraction`` and ``gates/<layer>/conditional``,
+    and in one line of the log. (``gates/conditional`` is the share over the validation images, of
+    :class:`mmbas.metrics.GateStatistics`; mmengine does not tell training from validation.)
 
     Args:
         interval: Iterations between two reports; each covers the training images since the last
@@ -72,8 +73,9 @@ class GateMonitorHook(Hook):
         if not rates:
             return
         shown = {_layer(name): _summary(rate) for name, rate in rates.items()}
-        for key, value in _summary(np.concatenate(list(rates.values()))).items():
-            runner.message_hub.update_scalar(f"train/gates/{key}", value)
+        total = _summary(np.concatenate(list(rates.values())))
+        runner.message_hub.update_scalar("train/gates/open_fraction", total["open_fraction"])
+        runner.message_hub.update_scalar("train/gates/train_conditional", total["conditional"])
         runner.visualizer.add_scalars(
             {
                 f"gates/{layer}/{key}": value

@@ -17,6 +17,11 @@ test_pipeline = [
     dict(type="LoadAnnotations"),
     dict(type="PackSegInputs"),
 ]
+tta_pipeline = [
+    dict(type="LoadImageFromFile"),
+    dict(type="Resize", scale=(240, 180), keep_ratio=True),
+    {{_base_.test_time_augmentation}},
+]
 train_dataloader = dict(batch_size=4, num_workers=0, dataset=dict(pipeline=train_pipeline))
 val_dataloader = dict(num_workers=0, persistent_workers=False, dataset=dict(pipeline=test_pipeline))
 test_dataloader = dict(

@@ -16,6 +16,20 @@ test_pipeline = [
     dict(type="LoadAnnotations"),
     dict(type="PackSegInputs"),
 ]
+# Multi-scale and flip test, as in MMSegmentation: 12 forward passes, all of which count as MACs.
+test_time_augmentation = dict(
+    type="TestTimeAug",
+    transforms=[
+        [
+            dict(type="Resize", scale_factor=ratio, keep_ratio=True)
+            for ratio in (0.5, 0.75, 1.0, 1.25, 1.5, 1.75)
+        ],
+        [dict(type="RandomFlip", prob=prob, direction="horizontal") for prob in (0.0, 1.0)],
+        [dict(type="LoadAnnotations")],
+        [dict(type="PackSegInputs")],
+    ],
+)
+tta_pipeline = [dict(type="LoadImageFromFile"), test_time_augmentation]
 
 train_dataloader = dict(
     batch_size=6,  # on one GPU; on two, 3 each
