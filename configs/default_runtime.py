@@ -12,6 +12,10 @@ default_hooks = dict(
     visualization=dict(type="VisualizationHook", enable=False),
     # A resumed run draws the gate noise and the augmentations of an uninterrupted one.
     seed_per_epoch=dict(type="mmbas.SeedPerEpochHook"),
+    # Each of several processes has its own statistics of BN; test and checkpoint use their mean.
+    sync_buffers=dict(type="SyncBuffersHook"),
+    # Resuming works after a kill at any moment, the writing of a checkpoint included.
+    whole_checkpoint=dict(type="mmbas.WholeCheckpointHook"),
 )
 
 env_cfg = dict(

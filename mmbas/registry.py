@@ -13,6 +13,7 @@ try:
     from mmengine.registry import METRICS as MMENGINE_METRICS
     from mmengine.registry import MODELS as MMENGINE_MODELS
     from mmengine.registry import OPTIM_WRAPPERS as MMENGINE_OPTIM_WRAPPERS
+    from mmengine.registry import TRANSFORMS as MMENGINE_TRANSFORMS
     from mmengine.registry import Registry
 except ImportError as error:
     raise ImportError(
@@ -36,4 +37,7 @@ OPTIM_WRAPPERS = Registry(
     parent=MMENGINE_OPTIM_WRAPPERS,
     scope="mmbas",
     locations=["mmbas.optim"],
+)
+TRANSFORMS = Registry(
+    "transform", parent=MMENGINE_TRANSFORMS, scope="mmbas", locations=["mmbas.datasets"]
 )

@@ -16,7 +16,9 @@ CONFIG_DIR = Path(__file__).parents[1] / "configs"
 EXPERIMENTS = sorted(
     path.name
     for path in CONFIG_DIR.glob("*.py")
-    if path.name != "default_runtime.py" and not path.name.startswith("pspnet")
+    if path.name != "default_runtime.py"
+    and not path.name.startswith("pspnet")  # tests/test_segmentation_configs.py
+    and not path.name.endswith("_imagenet.py")  # tests/test_imagenet_configs.py
 )
 WEIGHT_DECAY = 5e-4
 
@@ -52,6 +54,8 @@ def test_the_experiments_of_the_paper_are_there():
         "resnet20_bas_w20_cifar10.py",
         "resnet20_bas_cifar10_folder.py",
         "resnet20_bas_digits.py",
+        "resnet20_target-macs_cifar10.py",
+        "resnet20_target-macs_cifar10_folder.py",
     } <= set(EXPERIMENTS)
 
 
@@ -69,9 +73,11 @@ def test_a_config_computes_losses_and_a_gradient(name):
     total.backward()
 
     entries = config.model.get("gate_losses") or {}
-    names = {"bas": "loss_bas", "l0": "loss_gate_l0"}
+    names = {"bas": "loss_bas", "l0": "loss_gate_l0", "target": "loss_target_macs"}
     wanted = {names[key] for key, entry in entries.items() if entry is not None}
     task = "loss_task" if wanted else "loss"  # with gate losses the host's own has its own name
+    if "target" in entries:  # the recipe that is not the paper's
+        wanted |= {"macs_fraction", "loss_distill"}
     assert set(losses) == {task} | wanted
     assert torch.isfinite(total)
     assert all(parameter.grad is not None for parameter in model.parameters())
@@ -136,6 +142,24 @@ def test_gamma_is_one_override():
 
     assert model.gate_losses["l0"].loss_weight == 0.1
     assert model.gate_losses["bas"].loss_weight == 0.75
+
+
+def test_the_affordable_macs_are_one_override():
+    config = load_config("resnet20_target-macs_cifar10.py")
+    config.merge_from_dict({"model.gate_losses.target.target": 0.4})
+    assert build_model(config).gate_losses["target"].target == 0.4
+
+
+def test_the_target_macs_recipe_starts_from_the_plain_network_and_learns_from_it():
+    config = load_config("resnet20_target-macs_cifar10.py")
+    plain = load_config("resnet20_cifar10.py")
+    assert config.model.init_cfg == config.model.teacher.init_cfg
+    assert config.model.teacher.backbone == plain.model.backbone
+    epochs = plain.train_cfg.max_epochs
+    assert config.model.init_cfg.checkpoint == f"work_dirs/resnet20_cifar10/epoch_{epochs}.pth"
+    # both can be left out on the command line
+    config.merge_from_dict({"model.init_cfg": None, "model.teacher": None})
+    assert build_model(config).teacher is None
 
 
 def test_a_window_is_one_override():

@@ -32,6 +32,7 @@ def parse_args() -> argparse.Namespace:
             "python tools/count_macs.py configs/resnet20_bas_cifar10.py",
             "python tools/count_macs.py configs/resnet20_bas_cifar10.py --open-fraction 0.5 "
             "--per-block",
+            "python tools/count_macs.py configs/resnet34_bas_imagenet.py --count-pooling",
         ],
     )
     parser.add_argument(
@@ -89,6 +90,8 @@ def main() -> None:
     )
     print(f"{args.config}, {height}x{width}")
     print_costs(costs, args.open_fraction)
+    if args.open_fraction < 1:
+        print(f"parameters used at {args.open_fraction:.0%} open: {costs[-1].open_params:,}")
     if uncounted := uncounted_modules(model):
         print(f"not counted: {', '.join(uncounted)}")
     result: dict[str, Any] = {

@@ -6,6 +6,10 @@ from mmbas.datasets.held_out import HeldOut
 
 __all__ = ["HeldOut"]
 
+if find_spec("mmcv") is not None:
+    from mmbas.datasets.load_checked_image import LoadCheckedImage, is_truncated
+
+    __all__ += ["LoadCheckedImage", "is_truncated"]
 if find_spec("mmpretrain") is not None:
     from mmbas.datasets.digits import Digits
 

@@ -17,18 +17,22 @@ class GatedConvMACs:
     """Cost of one convolution that has gates at its input channels, its output channels, or both.
 
     A convolution costs the same for each pair of an input and an output channel, so its
-    conditional cost is ``macs * fraction of open inputs * fraction of open outputs``.
+    conditional cost is ``macs * fraction of open inputs * fraction of open outputs``; so are the
+    weights that it reads.
     A gate on a whole branch is a single gate at the outputs of all its convolutions.
 
     Attributes:
         macs: MACs for one image when all gates are open.
         inputs: Which of the block's gates stand at the input channels; None if ungated.
         outputs: Which of the block's gates stand at the output channels; None if ungated.
+        params: Weights that are used when all gates are open; 0 where gates switch positions of
+            the image, not weights.
     """
 
     macs: int
     inputs: slice | None = None
     outputs: slice | None = None
+    params: int = 0
 
 
 def conv_macs(conv: nn.modules.conv._ConvNd, num_positions: int) -> int:

@@ -36,16 +36,29 @@ class GateOutput:
         """MACs of the gated convolutions for one image with all gates open."""
         return sum(conv.macs for conv in self.convs)
 
+    @property
+    def dense_params(self) -> int:
+        """Weights of the gated convolutions that are used with all gates open."""
+        return sum(conv.params for conv in self.convs)
+
     def macs(self) -> Tensor:
         """MACs of the gated convolutions for each image, shape (N,), float64, differentiable."""
+        return self._open_share([conv.macs for conv in self.convs])
+
+    def params(self) -> Tensor:
+        """Weights of the gated convolutions that each image uses, shape (N,), float64."""
+        return self._open_share([conv.params for conv in self.convs])
+
+    def _open_share(self, dense: Sequence[int]) -> Tensor:
+        """Sum over the convolutions of what is left of ``dense`` between open channels."""
         gates = self.gates.double()
         total = gates.new_zeros(len(gates))
-        for conv in self.convs:
-            macs = torch.full_like(total, conv.macs)
+        for conv, amount in zip(self.convs, dense, strict=True):
+            share = torch.full_like(total, amount)
             for gated in (conv.inputs, conv.outputs):
                 if gated is not None:
-                    macs = macs * gates[:, gated].mean(dim=1)
-            total = total + macs
+                    share = share * gates[:, gated].mean(dim=1)
+            total = total + share
         return total
 
 

@@ -4,6 +4,7 @@ from mmbas.losses.batch_shaping_loss import BatchShapingLoss, batch_shaping_loss
 from mmbas.losses.gate_l0_loss import GateL0Loss, gate_l0_loss
 from mmbas.losses.gate_loss import GateLoss
 from mmbas.losses.priors import BetaPrior, KumaraswamyPrior, NormalPrior, Prior, UniformPrior
+from mmbas.losses.target_macs_loss import TargetMACsLoss, macs_fraction
 
 __all__ = [
     "BatchShapingLoss",
@@ -13,7 +14,9 @@ __all__ = [
     "KumaraswamyPrior",
     "NormalPrior",
     "Prior",
+    "TargetMACsLoss",
     "UniformPrior",
     "batch_shaping_loss",
     "gate_l0_loss",
+    "macs_fraction",
 ]

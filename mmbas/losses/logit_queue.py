@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -15,15 +16,20 @@ class LogitQueue(nn.Module):
         size: Number of images to keep, > 0.
 
     Note:
-        The state is no buffer, since wrappers such as DDP expect buffers of constant shape. It is
-        in the state dict all the same, so averaging that as a whole (mmengine's ``EMAHook`` with
-        ``update_buffers=True``) fails while the queue fills.
+        The state is no buffer: what synchronises or averages buffers must leave it alone. It is in
+        the state dict all the same, where averaging (mmengine's ``EMAHook``) needs a constant
+        shape; see :meth:`reserve`. Averaged weights come with an empty queue.
     """
 
     def __init__(self, size: int) -> None:
         super().__init__()
         self.size = size
         self._values = torch.empty(0, 0)
+        self._num_gates: int | None = None
+
+    def reserve(self, num_gates: int) -> None:
+        """Give the state its final shape (size, num_gates) now, not when the queue is full."""
+        self._num_gates = num_gates
 
     def __len__(self) -> int:
         return len(self._values)
@@ -64,14 +70,18 @@ class LogitQueue(nn.Module):
         return f"size={self.size}"
 
     def get_extra_state(self) -> Tensor:
-        """The values, which are part of a checkpoint."""
-        return self._values
+        """The values, which are part of a checkpoint; rows not filled yet are infinite."""
+        if self._num_gates is None or (len(self) and self._values.shape[1] != self._num_gates):
+            return self._values
+        empty = self._values.new_full((self.size - len(self), self._num_gates), math.inf)
+        return torch.cat([empty, self._values.reshape(len(self), self._num_gates)])
 
     def set_extra_state(self, state: Any) -> None:
         """Restore the values, the newest ones if they were more."""
         if not isinstance(state, Tensor) or state.ndim != 2:
             raise ValueError(f"expected the queue's state to be a 2-D tensor, but got {state!r}")
-        self._values = state.detach()[-self.size :].clone()
+        filled = state[state.isfinite().all(dim=1)]
+        self._values = filled.detach()[-self.size :].clone()
 
     def _load_from_state_dict(
         self,

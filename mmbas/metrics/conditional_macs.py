@@ -1,4 +1,4 @@
-"""Average conditional MACs over a data set."""
+"""Average conditional MACs, and average parameters, over a data set."""
 
 from __future__ import annotations
 
@@ -62,6 +62,37 @@ class ConditionalMACs(BaseMetric):
             "fraction": average / dense,
             "open_fraction": open_fraction,
         }
+
+
+@METRICS.register_module()
+class ConditionalParams(BaseMetric):
+    """How many parameters the images of a data set use on average ("Params" of the paper, table 1).
+
+    A weight of a convolution is used if its input and its output channel are open for the image.
+    All others always count: ungated convolutions, norm layers, the gates themselves, the head.
+
+    Reads ``params`` and ``dense_params``, which a model with :class:`mmbas.models.GateLossMixin`
+    leaves on each data sample.
+
+    Metrics:
+        params/average: Parameters used per image.
+        params/dense: Parameters of the model.
+        params/fraction: Their ratio, 0 to 1.
+    """
+
+    default_prefix = "params"
+
+    def process(self, data_batch: Any, data_samples: Sequence[dict[str, Any]]) -> None:
+        """Keep the parameters of each image of a batch."""
+        for sample in data_samples:
+            self.results.append(
+                (sample_field(sample, "params"), sample_field(sample, "dense_params"))
+            )
+
+    def compute_metrics(self, results: list[tuple[float, int]]) -> dict[str, float]:
+        """Average over the images of all processes."""
+        average, dense = (float(value) for value in np.mean(results, axis=0))
+        return {"average": average, "dense": dense, "fraction": average / dense}
 
 
 def sample_field(sample: dict[str, Any], key: str) -> Any:

@@ -23,6 +23,7 @@ class Cost:
         gate_macs: Of the gate networks (their pooling too, if asked for).
         closed_macs: With all gates closed.
         macs: With each gate open independently with the given probability.
+        open_params: Parameters used on average then: all but weights of closed channels.
     """
 
     name: str
@@ -31,6 +32,7 @@ class Cost:
     gate_macs: int
     closed_macs: int
     macs: int
+    open_params: int
 
     @property
     def gate_share(self) -> float:
@@ -51,7 +53,7 @@ def cost_table(
     Args:
         model: Takes ``model(inputs)``.
         inputs: One image, shape (1, 3, H, W); only its size matters.
-        open_fraction: Probability that a gate is open, for ``macs``.
+        open_fraction: Probability that a gate is open, for ``macs`` and ``open_params``.
         count_pooling: Count each addition of the gates' pooling as one MAC, as the paper does in
             section 4.1 (0.018 % to 0.087 % of a ResNet-34 block).
         per_block: One row per block instead of per stage.
@@ -105,23 +107,29 @@ def _cost(
         macs for name, macs in count.module_macs.items() if belongs(name) and ".gate." in name
     )
     outputs = [out for name, outs in count.gate_outputs.items() if belongs(name) for out in outs]
+    params = sum(p.numel() for name, p in model.named_parameters() if belongs(name))
+    closed = [_with_gates(out, 0.0) for out in outputs]
+    partly_open = [_with_gates(out, open_fraction) for out in outputs]
     return Cost(
         name=part,
-        params=sum(p.numel() for name, p in model.named_parameters() if belongs(name)),
+        params=params,
         dense_macs=dense,
         gate_macs=gates,
-        closed_macs=dense - round(sum(_saved_macs(out, 0.0) for out in outputs)),
-        macs=dense - round(sum(_saved_macs(out, open_fraction) for out in outputs)),
+        closed_macs=dense - round(sum(out.dense_macs - float(out.macs()) for out in closed)),
+        macs=dense - round(sum(out.dense_macs - float(out.macs()) for out in partly_open)),
+        open_params=params
+        - round(sum(out.dense_params - float(out.params()) for out in partly_open)),
     )
 
 
-def _saved_macs(output: GateOutput, open_fraction: float) -> float:
+def _with_gates(output: GateOutput, open_fraction: float) -> GateOutput:
+    """The output with the expectation of each gate; its costs are then expectations too."""
     gates = torch.full_like(output.gates, open_fraction, dtype=torch.float64)
-    return output.dense_macs - float(replace(output, gates=gates).macs())
+    return replace(output, gates=gates)
 
 
 def _total(rows: list[Cost]) -> Cost:
-    fields = ("params", "dense_macs", "gate_macs", "closed_macs", "macs")
+    fields = ("params", "dense_macs", "gate_macs", "closed_macs", "macs", "open_params")
     return Cost(
         name="total", **{field: sum(getattr(row, field) for row in rows) for field in fields}
     )

@@ -7,10 +7,12 @@ from mmbas.models.gate_loss_mixin import GateLossMixin
 __all__ = ["GateLossMixin"]
 
 if find_spec("mmpretrain") is not None:
-    from mmbas.models.gated_classifier import GatedImageClassifier  # noqa: F401
+    from mmbas.models.distilled_classifier import DistilledClassifier
+    from mmbas.models.gated_classifier import GatedImageClassifier
 
-    __all__.append("GatedImageClassifier")
+    __all__ += ["DistilledClassifier", "GatedImageClassifier"]
 if find_spec("mmseg") is not None:
-    from mmbas.models.gated_segmentor import GatedEncoderDecoder  # noqa: F401
+    from mmbas.models.gated_seg_tta import GatedSegTTAModel
+    from mmbas.models.gated_segmentor import GatedEncoderDecoder
 
-    __all__.append("GatedEncoderDecoder")
+    __all__ += ["GatedEncoderDecoder", "GatedSegTTAModel"]

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
 from mmbas.gates import GateOutput, named_gates, record_gate_outputs
+from mmbas.losses import BatchShapingLoss, TargetMACsLoss, macs_fraction
 from mmbas.metrics.macs import count_macs
 from mmbas.registry import MODELS
 
@@ -23,7 +25,8 @@ class GateLossMixin(_Host):
 
     The host needs ``loss(inputs, data_samples) -> dict`` and ``predict(inputs, data_samples) ->
     list`` of data samples, one per image. Training adds each gate loss to the host's loss dict;
-    prediction leaves on each data sample ``macs``, ``dense_macs``, ``open_fraction`` and ``gates``.
+    prediction leaves on each data sample ``macs``, ``dense_macs``, ``params``, ``dense_params``,
+    ``open_fraction`` and ``gates``.
 
     Args:
         gate_losses: Configs of the gate losses by name, e.g. ``dict(bas=dict(
@@ -56,25 +59,53 @@ class GateLossMixin(_Host):
         loss_names = [loss.loss_name for loss in self.gate_losses.values()]
         if len(set(loss_names)) < len(loss_names):
             raise ValueError(f"expected each gate loss once, but got {loss_names}")
+        num_gates = sum(gate.num_gates for gate in named_gates(self).values())
+        for loss in self.gate_losses.values():
+            if isinstance(loss, BatchShapingLoss) and loss.queue is not None:
+                loss.queue.reserve(num_gates)
         self.last_gates: dict[str, Tensor] = {}
+        self._dense_macs: dict[tuple[int, ...], int] = {}
 
-    def loss(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
+    def host_losses(self, inputs: Tensor, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        """What the host's ``loss`` computes for a batch ``inputs``, shape (N, 3, H, W)."""
+        losses: dict[str, Any] = super().loss(inputs, *args, **kwargs)
+        return losses
+
+    def loss(self, inputs: Tensor, *args: Any, **kwargs: Any) -> dict[str, Any]:
         """The host's losses and the gate losses of one batch."""
         with record_gate_outputs(self) as records:
-            losses: dict[str, Any] = dict(super().loss(*args, **kwargs))
+            losses = dict(self.host_losses(inputs, *args, **kwargs))
         check_finite(records)
         if "loss" in losses and self.gate_losses:
             losses["loss_task"] = losses.pop("loss")
         outputs = [output for outputs in records.values() for output in outputs]
         gate_loss: Any
         for gate_loss in self.gate_losses.values():
-            losses[gate_loss.loss_name] = gate_loss(outputs)
+            if isinstance(gate_loss, TargetMACsLoss):
+                dense_macs = self.dense_macs(inputs)
+                fraction = macs_fraction(outputs, dense_macs, noise=gate_loss.noise)
+                losses["macs_fraction"] = fraction.detach()
+                losses[gate_loss.loss_name] = gate_loss(fraction)
+            else:
+                losses[gate_loss.loss_name] = gate_loss(outputs)
         self.last_gates = {
             name: torch.cat([output.logits.detach() > 0 for output in outputs])
             for name, outputs in records.items()
             if outputs
         }
         return losses
+
+    def dense_macs(self, inputs: Tensor) -> int:
+        """MACs per image of the size of ``inputs``, shape (N, 3, H, W), with all gates open.
+
+        Counted once for each size, on one image in evaluation mode: what a training pass adds,
+        such as auxiliary heads, is not part of the cost.
+        """
+        size = tuple(inputs.shape[1:])
+        if size not in self._dense_macs:
+            # torch.compile would trace the counter's hooks.
+            self._dense_macs[size] = torch.compiler.disable(count_dense_macs)(self, inputs)
+        return self._dense_macs[size]
 
     def predict(self, *args: Any, **kwargs: Any) -> Sequence[Any]:
         """The host's predictions with what each image cost."""
@@ -84,13 +115,52 @@ class GateLossMixin(_Host):
         num_images = len(data_samples)
         macs = count.macs(num_images).tolist()
         dense_macs = count.dense_macs(num_images)
+        params = used_params(self, count.gate_outputs, num_images).tolist()
+        dense_params = num_params(self)
         gates = count.open_gates().cpu()
         for i, sample in enumerate(data_samples):
             sample.macs = macs[i]
             sample.dense_macs = dense_macs
+            sample.params = params[i]
+            sample.dense_params = dense_params
             sample.gates = gates[i] if len(gates) else torch.zeros(0, dtype=torch.bool)
             sample.open_fraction = sample.gates.float().mean().item() if len(gates) else 1.0
         return data_samples
+
+
+@torch.no_grad()
+def count_dense_macs(model: Any, inputs: Tensor) -> int:
+    """Dense MACs of ``model(inputs[:1], mode='tensor')`` in evaluation mode."""
+    modes = {module: module.training for module in model.modules()}
+    try:
+        with count_macs(model.eval()) as count:
+            model(inputs[:1], mode="tensor")
+    finally:
+        for module, training in modes.items():
+            module.training = training
+    return count.dense_macs(num_images=1)
+
+
+def num_params(model: nn.Module) -> int:
+    """Number of parameters."""
+    return sum(parameter.numel() for parameter in model.parameters())
+
+
+def used_params(
+    model: nn.Module, gate_outputs: dict[str, list[GateOutput]], num_images: int
+) -> Tensor:
+    """Parameters that each image uses, shape (num_images,), float64.
+
+    All but the weights of convolutions between closed channels; a channel that is open in any
+    call for an image (a window, a scale) is used.
+    """
+    params = torch.full((num_images,), float(num_params(model)), dtype=torch.float64)
+    for outputs in gate_outputs.values():
+        if outputs:
+            gates = torch.stack([output.gates.detach() for output in outputs]).amax(dim=0)
+            output = replace(outputs[0], gates=gates)
+            params -= output.dense_params - output.params().cpu()
+    return params
 
 
 def check_finite(records: dict[str, list[GateOutput]]) -> None:

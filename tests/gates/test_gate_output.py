@@ -40,6 +40,26 @@ def test_macs_of_a_hand_worked_bottleneck():
     assert output.dense_macs == 730
 
 
+def test_parameters_of_a_hand_worked_bottleneck():
+    # GIVEN the same gates; 8 input and 8 output channels, 2 and 3 gated ones, a 3x3 in the middle
+    gates = torch.tensor([[1.0, 0, 1, 1, 1], [1, 1, 0, 0, 1]])
+    convs = (
+        GatedConvMACs(100, outputs=slice(0, 2), params=8 * 2),
+        GatedConvMACs(600, inputs=slice(0, 2), outputs=slice(2, 5), params=2 * 3 * 9),
+        GatedConvMACs(30, inputs=slice(2, 5), params=3 * 8),
+    )
+    output = GateOutput(gates, gates, convs)
+    # THEN image 1 reads 8*1 + 1*3*9 + 3*8 weights, image 2 reads 8*2 + 2*1*9 + 1*8
+    torch.testing.assert_close(output.params(), torch.tensor([59.0, 42.0], dtype=torch.float64))
+    assert output.dense_params == 94
+
+
+def test_gates_on_positions_save_no_parameters():
+    gates = torch.tensor([[0.0]])
+    output = GateOutput(gates, gates, (GatedConvMACs(100, outputs=slice(None)),))
+    assert (output.macs().item(), output.params().item(), output.dense_params) == (0, 0, 0)
+
+
 def test_a_whole_block_gate_needs_nothing_new():
     gates = torch.tensor([[1.0], [0.0]])
     block = slice(0, 1)

@@ -23,7 +23,7 @@ def test_parts_add_up_to_the_total():
     model = Classifier(50)
     *parts, total = cost_table(model, torch.zeros(1, 3, 64, 64), open_fraction=0.3)
     assert [part.name for part in parts] == ["stem", "layer1", "layer2", "layer3", "layer4", "head"]
-    for field in ("params", "dense_macs", "gate_macs", "closed_macs", "macs"):
+    for field in ("params", "dense_macs", "gate_macs", "closed_macs", "macs", "open_params"):
         assert sum(getattr(part, field) for part in parts) == getattr(total, field)
     assert total.params == sum(p.numel() for p in model.parameters())
 
@@ -33,6 +33,8 @@ def test_open_fraction_interpolates():
     totals = {p: cost_table(model, x, open_fraction=p)[-1] for p in (0.0, 0.5, 1.0)}
     assert totals[0.0].macs == totals[0.0].closed_macs
     assert totals[1.0].macs == totals[1.0].dense_macs
+    assert totals[1.0].open_params == totals[1.0].params
+    assert 2 * totals[0.5].open_params == totals[0.0].open_params + totals[1.0].open_params
     # In basic blocks each convolution has gates on one side only: linear.
     assert 2 * totals[0.5].macs == totals[0.0].macs + totals[1.0].macs
 
@@ -51,6 +53,18 @@ def test_bottleneck_expectation_is_that_of_independent_gates():
         model(torch.zeros(n, 3, 32, 32))
     macs = count.macs(n)
     assert abs(macs.mean() - expected) < 4 * macs.std() / n**0.5
+
+
+def test_parameters_of_half_open_gates_by_hand():
+    # Both convolutions of a basic block are gated on one side: half of their weights are used.
+    model, x = Classifier(18), torch.zeros(1, 3, 64, 64)
+    block = cost_table(model, x, open_fraction=0.5, per_block=True)[1]
+    assert (block.name, block.params - block.open_params) == ("layer1.0", 64 * 64 * 9)
+    # A bottleneck, 'both': half of conv1 and conv3, a quarter of the 3x3 convolution.
+    block = cost_table(Classifier(50), x, open_fraction=0.5, per_block=True)[1]
+    assert block.name == "layer1.0"
+    closed = 64 * 64 // 2 + 64 * 64 * 9 * 3 // 4 + 64 * 256 // 2
+    assert block.params - block.open_params == closed
 
 
 def test_gate_overhead_of_the_paper():

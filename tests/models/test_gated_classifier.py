@@ -10,8 +10,9 @@ from mmengine.registry import MODELS, DefaultScope
 from mmpretrain.structures import DataSample
 
 from mmbas.backbones import GatedResNetCifar
-from mmbas.gates import named_gates
+from mmbas.gates import GatedConvMACs, GateOutput, named_gates, record_gate_outputs
 from mmbas.models import GateLossMixin
+from mmbas.models.gate_loss_mixin import used_params
 
 LOSSES = dict(
     bas=dict(type="mmbas.BatchShapingLoss", loss_weight=0.75),
@@ -99,11 +100,83 @@ def test_predictions_carry_the_cost_of_each_image():
     assert len({sample.macs for sample in predicted}) > 1
 
 
+def test_predictions_carry_the_parameters_of_each_image():
+    model = classifier().eval()
+    for sample in model.predict(*batch(5)):
+        # BY HAND: every block reads 9 weights per pair of an open inner channel and an outer one
+        closed = 0
+        opened = sample.gates.split([16] * 3 + [32] * 3 + [64] * 3)
+        outer = [16 + 16] * 3 + [16 + 32] + [32 + 32] * 2 + [32 + 64] + [64 + 64] * 2
+        for gates, channels in zip(opened, outer, strict=True):
+            closed += 9 * channels * int((~gates).sum())
+        assert closed > 0
+        assert sample.dense_params == sum(p.numel() for p in model.parameters())
+        assert sample.params == pytest.approx(sample.dense_params - closed)
+
+
+def test_a_channel_open_in_any_window_is_used():
+    # 10 parameters, 8 of them behind two gates; two windows of two images
+    convs = (GatedConvMACs(100, outputs=slice(None), params=8),)
+    windows = [torch.tensor([[1.0, 0.0], [0.0, 0.0]]), torch.tensor([[0.0, 1.0], [0.0, 1.0]])]
+    outputs = {"gate": [GateOutput(gates, gates, convs) for gates in windows], "unused": []}
+    assert used_params(torch.nn.Linear(9, 1), outputs, 2).tolist() == [10.0, 6.0]
+
+
 def test_plain_network_costs_its_dense_macs():
     sample = classifier(gate_losses=None, gate=None).eval().predict(*batch(2))[0]
+    assert sample.params == sample.dense_params
     assert sample.macs == sample.dense_macs == 40_550_400 + 640
     assert sample.open_fraction == 1.0
     assert len(sample.gates) == 0
+
+
+TARGET = dict(target=dict(type="mmbas.TargetMACsLoss", target=0.3, loss_weight=10.0))
+
+
+def test_target_macs_loss_sees_the_whole_network():
+    model = classifier(TARGET)
+    inputs, samples = batch()
+    with record_gate_outputs(model) as records:
+        losses = model.loss(inputs, samples)
+    assert set(losses) == {"loss_task", "loss_target_macs", "macs_fraction"}
+    # the gates that evaluation would choose, of a network of 40.6 M MACs with gates and classifier
+    dense = 40_561_024
+    closed = 0.0
+    for output, _ in records.values():  # then the one image on which dense MACs are counted
+        shut = (output.logits <= 0).double().mean(dim=1)
+        closed += (output.dense_macs * shut).mean().item()
+    fraction = 1 - closed / dense
+    assert losses["macs_fraction"].item() == pytest.approx(fraction, abs=1e-6)
+    assert losses["loss_target_macs"].item() == pytest.approx(10 * (fraction - 0.3) ** 2, rel=1e-4)
+    total, logged = model.parse_losses(losses)
+    torch.testing.assert_close(total, losses["loss_task"] + losses["loss_target_macs"])
+    total.backward()
+    assert model.backbone.layer2[1].gate.fc2.bias.grad.abs().sum() > 0
+    assert "macs_fraction" in logged
+
+
+def test_dense_macs_are_counted_once_for_each_size_and_leave_no_trace(monkeypatch):
+    from mmbas.models import gate_loss_mixin
+
+    model = classifier(TARGET)
+    model.backbone.layer1[0].eval()  # as a frozen stage
+    modes = {name: module.training for name, module in model.named_modules()}
+    state = {key: value.clone() for key, value in model.state_dict().items()}
+    random = torch.get_rng_state()
+    calls = []
+    count = gate_loss_mixin.count_dense_macs
+    monkeypatch.setattr(
+        gate_loss_mixin, "count_dense_macs", lambda *args: calls.append(1) or count(*args)
+    )
+    sizes = [model.dense_macs(torch.zeros(4, 3, size, size)) for size in (32, 64, 32)]
+    assert len(calls) == 2
+    assert sizes[0] == sizes[2] == 40_561_024
+    assert sizes[1] == classifier().eval().predict(torch.zeros(2, 3, 64, 64))[0].dense_macs
+    assert {name: module.training for name, module in model.named_modules()} == modes
+    assert torch.equal(torch.get_rng_state(), random)
+    for key, value in model.state_dict().items():
+        assert torch.equal(value, state[key]), key
+    assert all(gate._records is None for gate in named_gates(model).values())
 
 
 def test_two_gate_losses_of_one_kind_are_refused():
@@ -149,17 +222,19 @@ def test_mixin_works_for_any_mmengine_model():
 
 def test_names_resolve_in_a_host_without_custom_imports():
     code = """
-from mmengine.registry import HOOKS, METRICS, MODELS, DATASETS, init_default_scope
+from mmengine.registry import HOOKS, METRICS, MODELS, DATASETS, TRANSFORMS, init_default_scope
 import sys
 init_default_scope("mmpretrain")
 assert not any(name.startswith("mmbas") for name in sys.modules)
 for registry, names in (
     (MODELS, ["GatedResNet", "GatedResNetCifar", "ChannelGate", "BetaPrior", "UniformPrior",
               "NormalPrior", "KumaraswamyPrior", "BatchShapingLoss", "GateL0Loss",
-              "GatedImageClassifier", "GatedEncoderDecoder"]),
+              "TargetMACsLoss", "GatedImageClassifier", "GatedEncoderDecoder",
+              "DistilledClassifier"]),
     (HOOKS, ["GateLossScheduleHook", "GateMonitorHook"]),
-    (METRICS, ["ConditionalMACs", "GateStatistics"]),
+    (METRICS, ["ConditionalMACs", "ConditionalParams", "GateStatistics"]),
     (DATASETS, ["Digits"]),
+    (TRANSFORMS, ["LoadCheckedImage"]),
 ):
     for name in names:
         with registry.switch_scope_and_registry("mmpretrain") as scoped:

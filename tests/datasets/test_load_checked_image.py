@@ -1,0 +1,95 @@
+"""Loading images: truncated files are named, all kinds of JPEG come out in colour."""
+
+import io
+
+import numpy as np
+import pytest
+
+pytest.importorskip("mmcv")
+pytest.importorskip("PIL")
+
+from mmengine.registry import TRANSFORMS
+from PIL import Image
+
+from mmbas.datasets import is_truncated
+
+# Blocks of 16 pixels, which JPEG at quality 95 keeps to a few grey levels.
+COLOURS = np.array(
+    [[[250, 20, 20], [20, 250, 20]], [[20, 20, 250], [200, 180, 40]]], dtype=np.uint8
+)
+PICTURE = np.kron(COLOURS, np.ones((16, 16, 1), dtype=np.uint8))
+
+
+def encoded(picture=PICTURE, mode="RGB", form="JPEG", **options):
+    buffer = io.BytesIO()
+    Image.fromarray(picture).convert(mode).save(buffer, form, **options)
+    return buffer.getvalue()
+
+
+def load(path):
+    transform = TRANSFORMS.build(dict(type="mmbas.LoadCheckedImage"))
+    return transform(dict(img_path=str(path)))["img"]
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
+@pytest.mark.parametrize("progressive", [False, True])
+def test_all_colour_modes_come_out_as_three_channels(tmp_path, mode, progressive):
+    path = tmp_path / "picture.jpg"
+    options = dict(quality=95, subsampling=0) if mode == "RGB" else dict(quality=95)
+    path.write_bytes(encoded(mode=mode, progressive=progressive, **options))
+    image = load(path)
+    expected = np.asarray(Image.fromarray(PICTURE).convert(mode).convert("RGB"))
+    assert image.shape == (32, 32, 3)
+    assert image.dtype == np.uint8
+    # the centres of the blocks, blue first as OpenCV has it
+    difference = image[8::16, 8::16, ::-1].astype(int) - expected[8::16, 8::16]
+    assert np.abs(difference).max() <= 8
+
+
+@pytest.mark.parametrize("progressive", [False, True])
+def test_every_truncation_of_a_jpeg_is_found(progressive):
+    noise = np.random.default_rng(0).integers(0, 256, (40, 30, 3), dtype=np.uint8)
+    data = encoded(noise, progressive=progressive)
+    assert not is_truncated(data)
+    assert not is_truncated(data + b"camera maker's notes")
+    assert all(is_truncated(data[:size]) for size in range(2, len(data)))
+
+
+def test_the_end_of_a_thumbnail_is_not_the_end_of_the_image():
+    data, thumbnail = encoded(), encoded(PICTURE[::4, ::4])
+    segment = b"\xff\xe1" + (len(thumbnail) + 2).to_bytes(2, "big") + thumbnail
+    with_thumbnail = data[:2] + segment + data[2:]
+    assert not is_truncated(with_thumbnail)
+    assert is_truncated(with_thumbnail[:-2])
+    assert b"\xff\xd9" in with_thumbnail[:-2]
+
+
+def test_every_truncation_of_a_png_is_found():
+    data = encoded(form="PNG")
+    assert not is_truncated(data)
+    assert all(is_truncated(data[:size]) for size in range(4, len(data) - 8))
+
+
+@pytest.mark.parametrize("data", [b"", b"GIF89a", b"\xff\xd8 no segments follow"])
+def test_other_files_are_left_to_the_decoder(data):
+    assert not is_truncated(data)
+
+
+def test_a_truncated_file_is_named(tmp_path):
+    path = tmp_path / "n01440764_18.JPEG"
+    noise = np.random.default_rng(0).integers(0, 256, (40, 30, 3), dtype=np.uint8)
+    path.write_bytes(encoded(noise)[:-100])
+    with pytest.raises(ValueError, match=r"whole image in .*n01440764_18\.JPEG.*ends within it"):
+        load(path)
+
+
+def test_a_file_that_is_no_image_is_named(tmp_path):
+    path = tmp_path / "notes.jpg"
+    path.write_text("no image")
+    with pytest.raises(ValueError, match=r"an image in .*notes\.jpg.*cannot be decoded"):
+        load(path)
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"absent\.jpg"):
+        load(tmp_path / "absent.jpg")
