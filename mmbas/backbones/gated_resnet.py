@@ -17,7 +17,13 @@ from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from mmbas.backbones.state_dict_check import refuse_foreign_checkpoints
-from mmbas.blocks import GatedBasicBlock, GatedBottleneck, GatedResidualBlock
+from mmbas.blocks import (
+    BlockWidths,
+    GatedBasicBlock,
+    GatedBottleneck,
+    GatedResidualBlock,
+    widths_of_blocks,
+)
 from mmbas.blocks.gated_residual import GATE_POSITIONS
 from mmbas.gates import init_gates, named_gates
 from mmbas.registry import MODELS
@@ -70,6 +76,8 @@ class GatedResNet(BaseModule):
         gate: Config of the gates; None gives the plain network.
         gate_positions: Where bottlenecks are gated: ``'both'``, ``'conv1'`` or ``'conv2'``; see
             :class:`GatedBottleneck`. A basic block has one position only.
+        block_widths: Inner channels of each block, as ``tools/reduce.py`` writes them; see
+            :func:`mmbas.blocks.widths_of_blocks`. None gives the standard network.
         init_cfg: As in mmengine.
     """
 
@@ -92,6 +100,7 @@ class GatedResNet(BaseModule):
         zero_init_residual: bool = True,
         gate: Config | None = DEFAULT_GATE,
         gate_positions: str = "both",
+        block_widths: Sequence[Config] | None = None,
         init_cfg: Config | list[Config] | None = None,
     ) -> None:
         super().__init__(DEFAULT_INIT if init_cfg is None else init_cfg)
@@ -113,13 +122,17 @@ class GatedResNet(BaseModule):
         self._make_stem()
         self.stage_names = [f"layer{i + 1}" for i in range(num_stages)]
         in_channels = 64
+        standard = [64 * 2**i for i in range(num_stages) for _ in range(num_blocks[i])]
+        num_inner = 2 if issubclass(self.block, GatedBottleneck) else 1
+        widths = iter(widths_of_blocks(block_widths, standard, num_inner=num_inner))
         for i, name in enumerate(self.stage_names):
-            mid_channels = 64 * 2**i
+            out_channels = 64 * 2**i * self.block.expansion
+            stage_widths = [next(widths) for _ in range(num_blocks[i])]
             stage = self._make_stage(
-                in_channels, mid_channels, num_blocks[i], strides[i], dilations[i]
+                in_channels, stage_widths, out_channels, strides[i], dilations[i]
             )
             self.add_module(name, stage)
-            in_channels = mid_channels * self.block.expansion
+            in_channels = out_channels
         self.feat_dim = in_channels
         self._freeze_stages()
         refuse_foreign_checkpoints(self)
@@ -141,17 +154,22 @@ class GatedResNet(BaseModule):
         self.maxpool = nn.MaxPool2d(kernel_size=3, stride=2, padding=1)
 
     def _make_stage(
-        self, in_channels: int, mid_channels: int, num_blocks: int, stride: int, dilation: int
+        self,
+        in_channels: int,
+        widths: Sequence[BlockWidths],
+        out_channels: int,
+        stride: int,
+        dilation: int,
     ) -> nn.Sequential:
-        out_channels = mid_channels * self.block.expansion
         halve = self.contract_dilation and dilation > 1
         blocks = []
-        for i in range(num_blocks):
+        for i, block_widths in enumerate(widths):
             first = i == 0
             blocks.append(
                 self._make_block(
                     in_channels if first else out_channels,
-                    mid_channels,
+                    block_widths,
+                    out_channels,
                     stride=stride if first else 1,
                     dilation=dilation // 2 if first and halve else dilation,
                     downsample=self._make_downsample(in_channels, out_channels, stride)
@@ -164,7 +182,8 @@ class GatedResNet(BaseModule):
     def _make_block(
         self,
         in_channels: int,
-        mid_channels: int,
+        widths: BlockWidths,
+        out_channels: int,
         *,
         stride: int,
         dilation: int,
@@ -180,9 +199,7 @@ class GatedResNet(BaseModule):
         )
         if issubclass(self.block, GatedBottleneck):
             arguments["gate_positions"] = self.gate_positions
-        return self.block(
-            in_channels, mid_channels, mid_channels * self.block.expansion, **arguments
-        )
+        return self.block(in_channels, widths, out_channels, **arguments)
 
     def _make_downsample(
         self, in_channels: int, out_channels: int, stride: int

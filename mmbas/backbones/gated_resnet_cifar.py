@@ -16,7 +16,7 @@ from torch.nn import functional as F
 
 from mmbas.backbones.gated_resnet import DEFAULT_GATE, DEFAULT_INIT, DEFAULT_NORM, Config
 from mmbas.backbones.state_dict_check import refuse_foreign_checkpoints
-from mmbas.blocks import GatedBasicBlock
+from mmbas.blocks import GatedBasicBlock, widths_of_blocks
 from mmbas.blocks.gated_residual import conv3x3
 from mmbas.gates import init_gates
 from mmbas.registry import MODELS
@@ -54,6 +54,8 @@ class GatedResNetCifar(BaseModule):
         out_indices: Stages whose output is returned.
         norm_cfg: Config of the norm layers.
         gate: Config of the gates; None gives the plain network.
+        block_widths: Inner channels of each block, as ``tools/reduce.py`` writes them; see
+            :func:`mmbas.blocks.widths_of_blocks`. None gives the standard network.
         init_cfg: As in mmengine.
     """
 
@@ -65,6 +67,7 @@ class GatedResNetCifar(BaseModule):
         out_indices: Sequence[int] = (2,),
         norm_cfg: Config = DEFAULT_NORM,
         gate: Config | None = DEFAULT_GATE,
+        block_widths: Sequence[Config] | None = None,
         init_cfg: Config | list[Config] | None = None,
     ) -> None:
         super().__init__(DEFAULT_INIT if init_cfg is None else init_cfg)
@@ -81,15 +84,18 @@ class GatedResNetCifar(BaseModule):
         self.add_module(self._norm1_name, norm1)
         self.stage_names = ["layer1", "layer2", "layer3"]
         in_channels = 16
+        num_blocks = (depth - 2) // 6
+        standard = [16 * 2**i * width_factor for i in range(3) for _ in range(num_blocks)]
+        widths = iter(widths_of_blocks(block_widths, standard, num_inner=1))
         for i, name in enumerate(self.stage_names):
             out_channels = 16 * 2**i
             blocks = []
-            for j in range((depth - 2) // 6):
+            for j in range(num_blocks):
                 widened = in_channels != out_channels
                 blocks.append(
                     GatedBasicBlock(
                         in_channels,
-                        out_channels * width_factor,
+                        next(widths),
                         out_channels,
                         stride=2 if j == 0 and i > 0 else 1,
                         gate=gate,

@@ -30,6 +30,7 @@ def _check(backbone: nn.Module, state_dict: dict[str, Tensor], prefix: str, *_: 
     _check_same_blocks(own, given)
     _check_same_shapes(own, given)
     _check_same_stem(own, given)
+    _check_same_gates(own, given)
     missing, unused = own.keys() - given.keys(), given.keys() - own.keys()
     print_log(
         f"{type(backbone).__name__}: loading {len(own) - len(missing)} of {len(own)} tensors; "
@@ -86,5 +87,19 @@ def _check_same_shapes(own: dict[str, Tensor], given: dict[str, Tensor]) -> None
         raise ValueError(
             f"expected a checkpoint of the same depth and width, but {len(different)} of its "
             f"tensors have another shape, e.g. {key}: expected {tuple(own[key].shape)}, got "
-            f"{tuple(given[key].shape)}"
+            f"{tuple(given[key].shape)}; a reduced checkpoint needs the block_widths of the config "
+            "written beside it"
+        )
+
+
+def _check_same_gates(own: dict[str, Tensor], given: dict[str, Tensor]) -> None:
+    """A plain checkpoint initialises a gated network; one with gates has those of every block."""
+    own_gated, given_gated = (
+        _blocks(key for key in keys if ".gate." in key) for keys in (own, given)
+    )
+    if own_gated and given_gated and own_gated != given_gated:
+        raise ValueError(
+            f"expected a checkpoint with gates in {sorted(own_gated)}, but got one with gates in "
+            f"{sorted(given_gated)}; a reduced checkpoint needs the block_widths of the config "
+            "written beside it"
         )

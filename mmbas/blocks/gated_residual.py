@@ -7,6 +7,7 @@ K. He et al.: Deep Residual Learning for Image Recognition, CVPR 2016, https://a
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from mmcv.cnn import build_norm_layer
@@ -15,6 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
+from mmbas.blocks.block_widths import BlockWidths, as_widths
 from mmbas.gates.conv_macs import GatedConvMACs, conv_macs, conv_output_size
 from mmbas.gates.gate_output import Gate
 from mmbas.registry import MODELS
@@ -92,7 +94,7 @@ class GatedResidualBlock(nn.Module):
             size = conv_output_size(conv, size)
             if inputs or outputs:
                 macs = conv_macs(conv, size[0] * size[1])
-                costs.append(GatedConvMACs(macs, inputs=inputs, outputs=outputs))
+                costs.append(GatedConvMACs(macs, inputs, outputs, params=conv.weight.numel()))
         return tuple(costs)
 
     def residual(self, x: Tensor, gates: Tensor | None) -> Tensor:
@@ -121,7 +123,8 @@ class GatedBasicBlock(GatedResidualBlock):
 
     Args:
         in_channels: Channels of the input.
-        mid_channels: Channels of the inner representation, the gated one; G = mid_channels.
+        mid_channels: Channels of the inner representation, the gated one; G = mid_channels. With
+            :class:`BlockWidths` some of them may be always open.
         out_channels: Channels of the output.
         stride: Of the first convolution.
         dilation: Of the first convolution (as in the hosts).
@@ -136,7 +139,7 @@ class GatedBasicBlock(GatedResidualBlock):
     def __init__(
         self,
         in_channels: int,
-        mid_channels: int,
+        mid_channels: int | BlockWidths,
         out_channels: int,
         *,
         stride: int = 1,
@@ -146,15 +149,17 @@ class GatedBasicBlock(GatedResidualBlock):
         downsample: nn.Module | None = None,
         with_cp: bool = False,
     ) -> None:
+        widths = as_widths(mid_channels, num_inner=1)
+        (channels,) = widths.channels
         super().__init__(
             out_channels,
-            gate=build_gate(gate, in_channels, mid_channels, norm_cfg),
+            gate=build_gate(gate, in_channels, widths, norm_cfg),
             downsample=downsample,
             with_cp=with_cp,
         )
-        self.conv1 = conv3x3(in_channels, mid_channels, stride=stride, dilation=dilation)
-        self.add_norm(norm_cfg, mid_channels)
-        self.conv2 = conv3x3(mid_channels, out_channels)
+        self.conv1 = conv3x3(in_channels, channels, stride=stride, dilation=dilation)
+        self.add_norm(norm_cfg, channels)
+        self.conv2 = conv3x3(channels, out_channels)
         self.add_norm(norm_cfg, out_channels)
 
     @property
@@ -175,13 +180,13 @@ class GatedBottleneck(GatedResidualBlock):
 
     Args:
         in_channels: Channels of the input.
-        mid_channels: Channels of both inner representations.
+        mid_channels: Channels of both inner representations, or their :class:`BlockWidths`.
         out_channels: Channels of the output.
         stride: Of the 3x3 convolution.
         dilation: Of the 3x3 convolution.
         gate: Config of the gate; None for a plain block.
         gate_positions: ``'conv1'`` gates the output of conv1, ``'conv2'`` that of conv2, ``'both'``
-            both, with one gate network and G = 2 * mid_channels.
+            both, with one gate network whose logits are those after conv1, then those after conv2.
         norm_cfg: Config of the norm layers.
         downsample: Shortcut module; None is the identity.
         with_cp: See :class:`GatedResidualBlock`.
@@ -195,7 +200,7 @@ class GatedBottleneck(GatedResidualBlock):
     def __init__(
         self,
         in_channels: int,
-        mid_channels: int,
+        mid_channels: int | BlockWidths,
         out_channels: int,
         *,
         stride: int = 1,
@@ -206,21 +211,22 @@ class GatedBottleneck(GatedResidualBlock):
         downsample: nn.Module | None = None,
         with_cp: bool = False,
     ) -> None:
-        first, second = _split_gates(gate_positions, mid_channels)
-        num_gates = 2 * mid_channels if gate_positions == "both" else mid_channels
+        widths = as_widths(mid_channels, num_inner=2)
+        channels1, channels2 = widths.channels
+        gated_positions, (first, second) = _split_gates(gate_positions, widths)
         super().__init__(
             out_channels,
-            gate=build_gate(gate, in_channels, num_gates, norm_cfg),
+            gate=build_gate(gate, in_channels, widths.gated(gated_positions), norm_cfg),
             downsample=downsample,
             with_cp=with_cp,
         )
         self.gates_after_conv1 = first
         self.gates_after_conv2 = second
-        self.conv1 = nn.Conv2d(in_channels, mid_channels, 1, bias=False)
-        self.add_norm(norm_cfg, mid_channels)
-        self.conv2 = conv3x3(mid_channels, mid_channels, stride=stride, dilation=dilation)
-        self.add_norm(norm_cfg, mid_channels)
-        self.conv3 = nn.Conv2d(mid_channels, out_channels, 1, bias=False)
+        self.conv1 = nn.Conv2d(in_channels, channels1, 1, bias=False)
+        self.add_norm(norm_cfg, channels1)
+        self.conv2 = conv3x3(channels1, channels2, stride=stride, dilation=dilation)
+        self.add_norm(norm_cfg, channels2)
+        self.conv3 = nn.Conv2d(channels2, out_channels, 1, bias=False)
         self.add_norm(norm_cfg, out_channels)
 
     @property
@@ -235,16 +241,29 @@ class GatedBottleneck(GatedResidualBlock):
 
 
 def build_gate(
-    gate: dict[str, Any] | None, in_channels: int, num_gates: int, norm_cfg: dict[str, Any]
+    gate: dict[str, Any] | None, in_channels: int, widths: BlockWidths, norm_cfg: dict[str, Any]
 ) -> Gate | None:
-    """Build a block's gate; its normalisation is synchronised where the block's is."""
+    """Build a block's gate; its normalisation is synchronised where the block's is.
+
+    Args:
+        gate: Config of the gate; None gives no gate.
+        in_channels: Channels of the block's input.
+        widths: Of the gated inner representations; if all their channels are always open, the
+            block needs no gate.
+        norm_cfg: Config of the block's norm layers.
+    """
     if gate is None:
         return None
     if not isinstance(gate, dict) or "type" not in gate:
         raise TypeError(
             f"expected gate to be a config such as dict(type='mmbas.ChannelGate'), but got {gate!r}"
         )
-    built: Any = MODELS.build({**gate, "in_channels": in_channels, "num_gates": num_gates})
+    if widths.always_open == widths.channels:
+        return None
+    arguments: dict[str, Any] = dict(in_channels=in_channels, num_gates=sum(widths.channels))
+    if any(widths.always_open):
+        arguments.update(always_open=widths.always_open_gates)
+    built: Any = MODELS.build({**gate, **arguments})
     if not isinstance(built, Gate):
         raise TypeError(f"expected gate to be a config of a mmbas gate, but got {gate}")
     if norm_cfg["type"] == "SyncBN":
@@ -252,12 +271,15 @@ def build_gate(
     return built
 
 
-def _split_gates(gate_positions: str, mid_channels: int) -> tuple[slice | None, slice | None]:
-    """Which of the gates stand after conv1 and which after conv2."""
+def _split_gates(
+    gate_positions: str, widths: BlockWidths
+) -> tuple[Sequence[int], tuple[slice | None, slice | None]]:
+    """Which inner representations are gated, and which of the gates stand after conv1 and conv2."""
     if gate_positions == "both":
-        return slice(0, mid_channels), slice(mid_channels, 2 * mid_channels)
+        first, second = widths.channels
+        return (0, 1), (slice(0, first), slice(first, first + second))
     if gate_positions == "conv1":
-        return slice(None), None
+        return (0,), (slice(None), None)
     if gate_positions == "conv2":
-        return None, slice(None)
+        return (1,), (None, slice(None))
     raise ValueError(f"expected gate_positions in {GATE_POSITIONS}, but got {gate_positions!r}")

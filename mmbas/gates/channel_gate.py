@@ -7,6 +7,7 @@ Networks, ICLR 2020, https://arxiv.org/abs/1907.06627
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 import torch
 import torch.distributed as dist
@@ -16,6 +17,9 @@ from torch.nn import functional as F
 from mmbas.gates.binary_concrete import sample_binary_concrete
 from mmbas.gates.gate_output import Gate
 from mmbas.registry import MODELS
+
+# Open in training too: the noise of binary concrete gates stays below 17 in float32.
+ALWAYS_OPEN_LOGIT = 80.0
 
 
 @MODELS.register_module()
@@ -32,10 +36,17 @@ class ChannelGate(Gate):
         hidden_channels: Neurons of the hidden layer.
         temperature: Of the binary concrete relaxation, > 0.
         init_open_prob: Expected open probability at the start, in (0, 1); sets the last bias.
+        always_open: Gates that are open for every image. The gate network does not compute them:
+            its last layer has an output for each of the others only.
+
+    Attributes:
+        decided: The gates that the last layer has an output for, in the order of its outputs.
 
     Source:
         Bejnordi et al., ICLR 2020, section 4.1.
     """
+
+    _outputs: Tensor
 
     def __init__(
         self,
@@ -45,6 +56,7 @@ class ChannelGate(Gate):
         hidden_channels: int = 16,
         temperature: float = 2 / 3,
         init_open_prob: float = 0.5,
+        always_open: Sequence[int] = (),
     ) -> None:
         super().__init__(num_gates)
         if not temperature > 0:
@@ -53,11 +65,15 @@ class ChannelGate(Gate):
             raise ValueError(f"expected init_open_prob in (0, 1), but got {init_open_prob}")
         if hidden_channels < 1:
             raise ValueError(f"expected hidden_channels >= 1, but got {hidden_channels}")
+        self.decided = _other_gates(always_open, num_gates)
         self.temperature = temperature
         self.init_open_prob = init_open_prob
         self.fc1 = nn.Linear(in_channels, hidden_channels, bias=False)
         self.norm = nn.BatchNorm1d(hidden_channels)
-        self.fc2 = nn.Linear(hidden_channels, num_gates)
+        self.fc2 = nn.Linear(hidden_channels, len(self.decided))
+        outputs = torch.full((num_gates,), len(self.decided))
+        outputs[self.decided] = torch.arange(len(self.decided))
+        self.register_buffer("_outputs", outputs, persistent=False)
         self.init_weights()
 
     def init_weights(self) -> None:
@@ -77,6 +93,9 @@ class ChannelGate(Gate):
             # Sum and scale: the gradient of mean() would write a whole feature map.
             pooled = x.sum(dim=(2, 3), dtype=self.fc1.weight.dtype) / (x.shape[2] * x.shape[3])
             logits: Tensor = self.fc2(F.relu(self.norm(self.fc1(pooled))))
+            if len(self.decided) < self.num_gates:
+                # One constant column stands for all gates that are always open.
+                logits = F.pad(logits, (0, 1), value=ALWAYS_OPEN_LOGIT)[:, self._outputs]
         return logits
 
     def sample(self, logits: Tensor) -> Tensor:
@@ -100,4 +119,20 @@ class ChannelGate(Gate):
 
     def extra_repr(self) -> str:
         """What ``print(model)`` shows."""
-        return f"num_gates={self.num_gates}, temperature={self.temperature:.4g}"
+        always_open = self.num_gates - len(self.decided)
+        return (
+            f"num_gates={self.num_gates}, always_open={always_open}, "
+            f"temperature={self.temperature:.4g}"
+        )
+
+
+def _other_gates(always_open: Sequence[int], num_gates: int) -> list[int]:
+    if not all(0 <= gate < num_gates for gate in always_open):
+        raise ValueError(f"expected always_open from 0 to {num_gates - 1}, but got {always_open}")
+    others = sorted(set(range(num_gates)) - set(always_open))
+    if not others:
+        raise ValueError(
+            f"expected a gate that is not always open, but got {num_gates} that are; leave the "
+            "gate out with gate=None"
+        )
+    return others

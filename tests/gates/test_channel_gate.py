@@ -101,3 +101,45 @@ def test_registered_in_scope():
     gate = MODELS.build(dict(type="mmbas.ChannelGate", in_channels=4, num_gates=3, temperature=0.5))
     assert isinstance(gate, ChannelGate)
     assert gate.temperature == 0.5
+
+
+@pytest.mark.parametrize("training", [False, True])
+def test_always_open_gates_are_not_computed(training):
+    torch.manual_seed(0)
+    gate = ChannelGate(8, 6, always_open=[0, 3, 4]).train(training)
+    assert gate.decided == [1, 2, 5]
+    assert gate.fc2.weight.shape == (3, 16)
+    x = torch.randn(64, 8, 4, 4)
+    output = gate(x)
+    assert output.logits.shape == output.gates.shape == (64, 6)
+    assert (output.gates[:, [0, 3, 4]] == 1).all()
+    gate.fc2.bias.data -= 100
+    output = gate(x)
+    assert (output.gates == torch.tensor([1.0, 0, 0, 1, 1, 0])).all()
+
+
+def test_decided_logits_are_those_of_the_last_layer():
+    torch.manual_seed(0)
+    gate = ChannelGate(8, 6, always_open=(2, 0)).eval()
+    full = ChannelGate(8, 6).eval()
+    state = gate.state_dict()
+    assert state.keys() == full.state_dict().keys()
+    full.load_state_dict({key: v for key, v in state.items() if "fc2" not in key}, strict=False)
+    full.fc2.weight.data[gate.decided] = state["fc2.weight"]
+    full.fc2.bias.data[gate.decided] = state["fc2.bias"]
+    x = torch.randn(4, 8, 3, 3)
+    decided = gate(x).logits[:, gate.decided]
+    torch.testing.assert_close(decided, full(x).logits[:, gate.decided], rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("always_open", "message"),
+    [
+        ([5], "expected always_open from 0 to 4"),
+        ([-1], "expected always_open from 0 to 4"),
+        (range(5), "expected a gate that is not always open, but got 5 .*gate=None"),
+    ],
+)
+def test_bad_always_open(always_open, message):
+    with pytest.raises(ValueError, match=message):
+        ChannelGate(8, 5, always_open=always_open)

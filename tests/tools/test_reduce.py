@@ -1,0 +1,139 @@
+"""tools/reduce.py: what is removed is known, and the written config loads it everywhere."""
+
+import pytest
+
+pytest.importorskip("mmpretrain")
+pytest.importorskip("sklearn")
+
+import torch
+from helpers import (
+    assert_help_shows_examples,
+    assert_origin,
+    call_tool,
+    error_of,
+    json_of,
+    run_tool,
+    write_checkpoint,
+    write_config,
+)
+from mmengine.config import Config
+
+from mmbas.gates import named_gates
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("reduce")
+
+
+@pytest.fixture(scope="module")
+def config(folder):
+    return write_config(folder)
+
+
+@pytest.fixture(scope="module")
+def checkpoint(folder, config):
+    """A quarter of each block's channels never opens, another quarter always is open."""
+    path = folder / "gated.pth"
+    model = write_checkpoint(config, path)
+    for gate in named_gates(model).values():
+        quarter = gate.num_gates // 4
+        gate.fc2.weight.data[: 2 * quarter] = 0
+        gate.fc2.bias.data[:quarter] = -5.0
+        gate.fc2.bias.data[quarter : 2 * quarter] = 5.0
+    meta = {"dataset_meta": {"classes": tuple("0123456789")}, "epoch": 3, "seed": 0}
+    torch.save({"meta": meta, "state_dict": model.state_dict()}, path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def reduced(folder, config, checkpoint):
+    """Result of the tool, and the reduced checkpoint."""
+    out = folder / "small" / "reduced.pth"
+    json = folder / "result.json"
+    result = json_of(
+        *(run_tool, "reduce", config, checkpoint, "--out", out, "--min-rate", "0"),
+        *("--data", "test"),
+        out=json,
+    )
+    return result, out
+
+
+def test_help_shows_examples():
+    assert_help_shows_examples("reduce")
+
+
+def test_known_channels_go_and_nothing_changes(reduced, config):
+    result, out = reduced
+    assert result["num_gates"] == 336
+    assert result["num_removed"] >= 336 // 4
+    assert result["num_folded"] >= 336 // 4
+    before, after = result["before"], result["after"]
+    assert before["num_images"] == after["num_images"] == result["num_calibration_images"] == 40
+    assert after["accuracy/top1"] == before["accuracy/top1"]
+    assert after["params"] < before["params"]
+    assert after["macs/dense"] < 0.8 * before["macs/dense"]
+    # Rows of the gate networks, and where no channel is left one that stands for none.
+    assert after["macs/average"] == pytest.approx(before["macs/average"], rel=0.02)
+    assert_origin(result, "reduce", config)
+    meta = torch.load(out, weights_only=False)["meta"]
+    assert meta["dataset_meta"]["classes"] == tuple("0123456789")
+    assert "block_widths" in meta["cfg"]
+    assert "seed" not in meta
+
+
+def test_written_config_tests_like_the_original(reduced, config, checkpoint, tmp_path):
+    result, out = reduced
+    tested = json_of(call_tool, "test", out.with_suffix(".py"), out, out=tmp_path / "test.json")
+    for key, value in result["after"].items():
+        if key not in ("params", "num_images"):
+            assert tested[key] == pytest.approx(value), key
+    original = json_of(call_tool, "test", config, checkpoint, out=tmp_path / "original.json")
+    assert tested["accuracy"] == original["accuracy"]
+
+
+def test_written_config_counts(reduced, tmp_path):
+    result, out = reduced
+    counted = json_of(call_tool, "count_macs", out.with_suffix(".py"), out=tmp_path / "macs.json")
+    assert counted["params"] == result["after"]["params"]
+    assert counted["dense_macs"] == result["after"]["macs/dense"]
+
+
+@pytest.mark.slow
+def test_written_config_trains_from_the_reduced_checkpoint(reduced, tmp_path):
+    _, out = reduced
+    run = run_tool("train", out.with_suffix(".py"), "--work-dir", tmp_path)
+    assert "loading 1" in run.stdout
+    assert (tmp_path / "epoch_3.pth").is_file()
+
+
+def test_original_checkpoint_does_not_load_into_the_reduced_config(reduced, checkpoint):
+    _, out = reduced
+    message = error_of("test", out.with_suffix(".py"), checkpoint)
+    assert "another shape" in message
+    assert "block_widths of the config" in message
+
+
+def test_specialist_for_classes(config, checkpoint, tmp_path):
+    out = tmp_path / "two.pth"
+    result = json_of(
+        *(call_tool, "reduce", config, checkpoint, "--out", out, "--classes", "3", "8"),
+        *("--num-images", "3", "--min-rate", "0.5", "--max-rate", "0.5"),
+        out=tmp_path / "two.json",
+    )
+    assert result["classes"] == [3, 8]
+    assert result["num_calibration_images"] == 3
+    assert 0 < result["before"]["num_images"] == result["after"]["num_images"] < 40
+    # Every gate is removed or folded, so the network is static and has no gate losses.
+    assert result["num_removed"] + result["num_folded"] == 336
+    assert result["after"]["macs/fraction"] == 1
+    assert Config.fromfile(out.with_suffix(".py")).model.gate_losses is None
+
+
+def test_wrong_input_is_one_line(config, checkpoint, tmp_path):
+    arguments = ("reduce", config, checkpoint, "--out")
+    assert "to end in .pth" in error_of(*arguments, tmp_path / "reduced")
+    out = tmp_path / "reduced.pth"
+    assert "expected a class in 0, 1," in error_of(*arguments, out, "--classes", "cat")
+    assert "min_rate <= max_rate" in error_of(*arguments, out, "--min-rate", "2")
+    assert not out.exists()

@@ -1,0 +1,217 @@
+"""Remove channels that never open and fold gates that always are open: a smaller network.
+
+Writes a checkpoint and, beside it, the config that loads it. With --classes the result is a
+specialist for images of these classes.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmengine.config import Config
+from mmengine.device import get_device
+from mmengine.evaluator import Evaluator
+from mmengine.runner import CheckpointLoader, Runner, load_checkpoint
+
+from mmbas.command_line import (
+    build_model,
+    check_data_roots,
+    check_has_gates,
+    checked_checkpoint,
+    config_parser,
+    format_table,
+    load_config,
+    run_tool,
+    with_origin,
+    write_json,
+)
+from mmbas.inference.calibration import evaluate, measure_open_rates, select_images
+from mmbas.inference.reduction import Reduction, reduce_model
+
+
+def parse_args() -> argparse.Namespace:
+    call = "python tools/reduce.py configs/resnet20_bas_digits.py work_dirs/quickstart/epoch_40.pth"
+    parser = config_parser(
+        __doc__,
+        examples=[
+            f"{call} --out work_dirs/quickstart/reduced.pth",
+            f"{call} --out work_dirs/quickstart/even.pth --classes 0 2 4 6 8",
+        ],
+    )
+    parser.add_argument("checkpoint", help="checkpoint file of a gated network")
+    parser.add_argument(
+        "--out", required=True, metavar="FILE.pth", help="reduced checkpoint; config: FILE.py"
+    )
+    parser.add_argument(
+        "--data",
+        choices=["train", "val", "test"],
+        default="train",
+        help="calibration images: this part of the data, through the test pipeline (train)",
+    )
+    parser.add_argument(
+        "--num-images", type=int, metavar="N", help="calibrate with the first N images only"
+    )
+    parser.add_argument(
+        "--min-rate",
+        type=float,
+        default=0.01,
+        metavar="R",
+        help="remove channels that are open for less than this fraction of the calibration images, "
+        "and those that never are (0.01; 0 changes nothing on these images)",
+    )
+    parser.add_argument(
+        "--max-rate",
+        type=float,
+        default=1.0,
+        metavar="R",
+        help="fold gates that are open for at least this fraction of them (1)",
+    )
+    parser.add_argument(
+        "--classes",
+        nargs="+",
+        metavar="CLASS",
+        help="calibrate and test with images of these classes only (names, or numbers from 0); "
+        "in segmentation: with images that contain any of them",
+    )
+    return parser.parse_args()
+
+
+def data_loader(config: Config, part: str) -> Any:
+    """The images of a part of the data as the test set is read: in order, not augmented."""
+    loader = copy.deepcopy(config.test_dataloader)
+    if part != "test":
+        dataset = copy.deepcopy(config[f"{part}_dataloader"].dataset)
+        set_pipeline(dataset, loader.dataset.pipeline)
+        loader.dataset = dataset
+    return Runner.build_dataloader(loader)
+
+
+def set_pipeline(dataset: Any, pipeline: Any) -> None:
+    """Give a dataset, or those that it wraps, another pipeline."""
+    wrapped = dataset.get("datasets") or [dataset.get("dataset")]
+    if wrapped == [None]:
+        dataset.pipeline = pipeline
+    for inner in wrapped:
+        if inner is not None:
+            set_pipeline(inner, pipeline)
+
+
+def class_numbers(names: Sequence[str] | None, known: Sequence[str]) -> list[int] | None:
+    """Numbers of the classes given by name or number."""
+    if names is None:
+        return None
+    numbers = []
+    for name in names:
+        if name in known:
+            numbers.append(list(known).index(name))
+        elif name.isdigit() and int(name) < len(known):
+            numbers.append(int(name))
+        else:
+            raise ValueError(f"expected a class in {', '.join(known)}, but got {name}")
+    return numbers
+
+
+def load_model(config: Config, checkpoint: str) -> Any:
+    config = copy.deepcopy(config)
+    if "data_preprocessor" in config:
+        config.model.setdefault("data_preprocessor", config.data_preprocessor)
+    model = build_model(config)
+    load_checkpoint(model, checkpoint, map_location="cpu", logger="silent")
+    return model.to(get_device())
+
+
+def test(config: Config, model: Any, classes: Sequence[int] | None) -> dict[str, Any]:
+    """The config's metrics, conditional MACs and parameters."""
+    loader = data_loader(config, "test")
+    metrics = config.test_evaluator
+    metrics = list(metrics) if isinstance(metrics, list) else [metrics]
+    if not any(metric["type"].endswith("ConditionalMACs") for metric in metrics):
+        metrics.append(dict(type="mmbas.ConditionalMACs"))
+    evaluator = Evaluator(metrics)
+    evaluator.dataset_meta = loader.dataset.metainfo
+    result = evaluate(model, select_images(loader, classes=classes), evaluator)
+    return {**result, "params": sum(p.numel() for p in model.parameters())}
+
+
+def reduced_config(config: Config, reduction: Reduction, checkpoint: Path) -> Config:
+    """The config of the reduced network; training with it starts from the reduced checkpoint."""
+    reduced = copy.deepcopy(config)
+    reduced.model.backbone.block_widths = reduction.block_widths
+    for part in (reduced.model, reduced.model.backbone):
+        # The weights that the original network started from do not fit.
+        part.pop("pretrained", None)
+        if (part.get("init_cfg") or {}).get("type") == "Pretrained":
+            part.pop("init_cfg")
+    if not reduction.has_gates and "gate_losses" in reduced.model:
+        reduced.model.gate_losses = None
+    reduced.load_from = str(checkpoint)
+    return reduced
+
+
+def write_reduced(args: argparse.Namespace, config: Config, reduction: Reduction) -> Config:
+    """Write checkpoint and config."""
+    out = Path(args.out)
+    out.parent.mkdir(parents=True, exist_ok=True)
+    reduced = reduced_config(config, reduction, out)
+    source = CheckpointLoader.load_checkpoint(args.checkpoint, map_location="cpu", logger="silent")
+    meta = {
+        key: value
+        for key, value in source.get("meta", {}).items()
+        if key in ("dataset_meta", "epoch", "iter")
+    }
+    meta["cfg"] = reduced.pretty_text
+    torch.save({"meta": meta, "state_dict": reduction.state_dict}, out)
+    header = f"# {args.config} reduced by tools/reduce.py; its weights: {out.name}.\n"
+    out.with_suffix(".py").write_text(header + reduced.pretty_text, encoding="utf-8")
+    return load_config(str(out.with_suffix(".py")))
+
+
+def show(before: dict[str, Any], after: dict[str, Any]) -> Iterator[list[str]]:
+    for key in before:
+        if isinstance(before[key], (int, float)):
+            yield [key, *(f"{result.get(key, float('nan')):,.6g}" for result in (before, after))]
+
+
+def main() -> None:
+    args = parse_args()
+    config = load_config(args.config, args.cfg_options)
+    checked_checkpoint(args.checkpoint)
+    if Path(args.out).suffix != ".pth":
+        raise ValueError(f"expected --out to end in .pth, but got {args.out}")
+    check_data_roots(config, [f"{args.data}_dataloader", "test_dataloader"])
+    model = load_model(config, args.checkpoint)
+    check_has_gates(model, args.checkpoint)
+    loader = data_loader(config, args.data)
+    classes = class_numbers(args.classes, loader.dataset.metainfo["classes"])
+    images = select_images(loader, classes=classes, num_images=args.num_images)
+    rates, num_images = measure_open_rates(model, images)
+    reduction = reduce_model(model.cpu(), rates, min_rate=args.min_rate, max_rate=args.max_rate)
+    before = test(config, model.to(get_device()), classes)
+    reduced = write_reduced(args, config, reduction)
+    after = test(reduced, load_model(reduced, args.out), classes)
+    print(
+        f"{reduction.num_gates} gates: {reduction.num_removed} channels removed, "
+        f"{reduction.num_folded} gates folded, by {num_images} images ({args.data})"
+    )
+    print(format_table(["test set", "before", "after"], list(show(before, after))))
+    result = {
+        "before": before,
+        "after": after,
+        "num_gates": reduction.num_gates,
+        "num_removed": reduction.num_removed,
+        "num_folded": reduction.num_folded,
+        "num_calibration_images": num_images,
+        "classes": classes,
+        "checkpoint": args.checkpoint,
+        "out": args.out,
+    }
+    write_json(args.out_json, with_origin(result, args.config))
+
+
+if __name__ == "__main__":
+    run_tool(main)
