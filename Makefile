@@ -7,18 +7,22 @@ PYTEST = OMP_NUM_THREADS=1 $(PY) -m pytest -q -rs -n 2 --dist loadfile
 
 VENV := .venv
 PY := $(VENV)/bin/python
+ORIGINAL := .venv-original
+ORIGINAL_PY := $(ORIGINAL)/bin/python
 PIP_INSTALL := $(PY) -m pip install -qq --disable-pip-version-check -c requirements/lock.txt
 
 # Waiting threads sleep instead of spinning: several times faster where other programs use the cores.
 export OMP_WAIT_POLICY ?= PASSIVE
 
 .DEFAULT_GOAL := help
-.PHONY: help quickstart test check format clean
+.PHONY: help quickstart test test-slow test-original check format clean
 .DELETE_ON_ERROR:
 
 help:
 	@echo "make quickstart   train, test and time a gated ResNet-20 on real digits (a few minutes)"
 	@echo "make test         run the test suite            (PYTEST_ARGS='-k gate' to choose)"
+	@echo "make test-slow    run the tests of more than 30 seconds, such as twenty kills in a row"
+	@echo "make test-original  the same suite on the original OpenMMLab packages; compiles mmcv"
 	@echo "make check        format, lint, types and tests, with pinned tools"
 	@echo "make format       write the format and the lint fixes that are safe"
 	@echo "make clean        remove caches and build output; .venv and work_dirs stay"
@@ -28,13 +32,19 @@ quickstart: $(VENV)/.installed
 	@$(PY) tools/quickstart.py
 
 test: $(VENV)/.installed
-	@$(PYTEST) $(PYTEST_ARGS)
+	@$(PYTEST) -m "not slow" $(PYTEST_ARGS)
+
+test-slow: $(VENV)/.installed
+	@$(PYTEST) -m slow $(PYTEST_ARGS)
+
+test-original: $(ORIGINAL)/.installed
+	@OMP_NUM_THREADS=1 $(ORIGINAL_PY) -m pytest -q -rs -n 2 --dist loadfile -m "not slow" $(PYTEST_ARGS)
 
 check: $(VENV)/.installed-dev
 	@$(PY) -m ruff format --check .
 	@$(PY) -m ruff check .
 	@$(PY) -m mypy
-	@$(PYTEST) $(PYTEST_ARGS)
+	@$(PYTEST) -m "not slow" $(PYTEST_ARGS)
 
 format: $(VENV)/.installed-dev
 	@$(PY) -m ruff format .
@@ -42,7 +52,7 @@ format: $(VENV)/.installed-dev
 
 clean:
 	rm -rf build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache
-	find . -path ./$(VENV) -prune -o -name __pycache__ -type d -exec rm -rf {} +
+	find . \( -path ./$(VENV) -o -path ./$(ORIGINAL) \) -prune -o -name __pycache__ -type d -exec rm -rf {} +
 
 # A half-made environment is removed: the next run would take it for a whole one.
 $(PY):
@@ -64,4 +74,20 @@ $(VENV)/.installed: setup.py pyproject.toml requirements/lock.txt | $(PY)
 $(VENV)/.installed-dev: $(VENV)/.installed
 	@echo "Installing ruff, mypy and pre-commit into $(VENV)"
 	@$(PIP_INSTALL) -e '.[dev]'
+	@touch $@
+
+$(ORIGINAL_PY):
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info[:2] not in ((3, 10), (3, 11)))' || { \
+	  echo "expected Python 3.10 or 3.11, the last that torch 2.1 has wheels for, got" \
+	    "$(PYTHON) = $$($(PYTHON) -V 2>&1);" \
+	    "name another one: make PYTHON=python3.11 test-original" >&2; exit 1; }
+	@$(PYTHON) -m venv $(ORIGINAL) || { rm -rf $(ORIGINAL); exit 1; }
+
+$(ORIGINAL)/.installed: requirements/original.txt setup.py | $(ORIGINAL_PY)
+	@echo "[1/2] Installing torch 2.1 and the original OpenMMLab packages into $(ORIGINAL)"
+	@$(ORIGINAL_PY) -m pip install -qq --disable-pip-version-check -r requirements/original.txt
+	@echo "[2/2] Compiling mmcv with its operators, which mmsegmentation imports: up to an hour"
+	@PATH="$(CURDIR)/$(ORIGINAL)/bin:$$PATH" MMCV_WITH_OPS=1 $(ORIGINAL_PY) -m pip install -qq \
+	  --disable-pip-version-check --no-build-isolation -c requirements/original.txt mmcv==2.1.0
+	@$(ORIGINAL_PY) -m pip install -qq --disable-pip-version-check --no-deps --no-build-isolation -e .
 	@touch $@

@@ -5,12 +5,20 @@ extra installs, and the original one. They are not required here, so that whoeve
 them gets no second copy written over it.
 """
 
+import atexit
 import re
+import shutil
+import tempfile
 from pathlib import Path
 
 from setuptools import find_packages, setup
+from setuptools.command.build import build
+from setuptools.command.build_py import build_py
 
 ROOT = Path(__file__).parent
+
+# What a wheel holds as mmbas/.mim, where MIM and a user of the installed package find it.
+MIM_FILES = ["model-index.yml", "configs/**/*.py", "tools/*.py", "tools/*.sh"]
 
 OPENMMLAB = [
     "onedl-mmengine>=0.10.8",
@@ -21,7 +29,7 @@ OPENMMLAB = [
     "tensorboard",  # a visualizer backend of configs/default_runtime.py
 ]
 QUICKSTART = ["scikit-learn>=1.3", "tensorboard"]
-TEST = ["pytest>=7.4", "pytest-xdist>=3.3", "PyYAML"]
+TEST = ["pytest>=7.4", "pytest-xdist>=3.3", "PyYAML", "setuptools>=64", "wheel"]
 DEV = ["ruff", "mypy", "pre-commit"]
 
 
@@ -40,6 +48,31 @@ def read_description() -> str:
     return readme.read_text(encoding="utf-8") if readme.exists() else ""
 
 
+class BuildOutsideTree(build):
+    """Builds in a temporary folder: ``build/`` would hold files that were deleted since."""
+
+    def initialize_options(self) -> None:
+        """Set the folder to build in."""
+        super().initialize_options()
+        self.build_base = tempfile.mkdtemp(prefix="mmbas-build-")
+        atexit.register(shutil.rmtree, self.build_base, ignore_errors=True)
+
+
+class BuildWithMim(build_py):
+    """Adds configs and tools to a wheel; an editable installation has them beside the package."""
+
+    def run(self) -> None:
+        """Copy the package, then configs and tools."""
+        super().run()
+        if self.editable_mode:
+            return
+        for pattern in MIM_FILES:
+            for source in ROOT.glob(pattern):
+                target = Path(self.build_lib) / "mmbas" / ".mim" / source.relative_to(ROOT)
+                target.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy2(source, target)
+
+
 setup(
     name="mmbas",
     version=read_version(),
@@ -47,6 +80,9 @@ setup(
     long_description=read_description(),
     long_description_content_type="text/markdown",
     packages=find_packages(include=["mmbas", "mmbas.*"]),
+    # Kernels that are compiled where they run, and the page of the gate report.
+    package_data={"mmbas": ["**/*.cpp", "**/*.h", "**/*.cu", "**/*.html", "**/*.j2"]},
+    cmdclass={"build": BuildOutsideTree, "build_py": BuildWithMim},
     python_requires=">=3.10",
     install_requires=["torch>=2.1", "numpy>=1.23", "scipy>=1.9"],
     extras_require={"openmmlab": OPENMMLAB, "quickstart": QUICKSTART, "test": TEST, "dev": DEV},

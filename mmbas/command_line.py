@@ -8,7 +8,6 @@ import os
 import sys
 import traceback
 import warnings
-import zipfile
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -16,9 +15,12 @@ from urllib.error import URLError
 
 import torch
 from mmengine.config import Config, DictAction
+from mmengine.dist import is_main_process
+from mmengine.model import is_model_wrapper
 from mmengine.runner import CheckpointLoader
 from torch import nn
 
+from mmbas.checkpoint_file import is_whole_checkpoint
 from mmbas.environment import describe
 from mmbas.gates import named_gates
 
@@ -111,9 +113,7 @@ def checked_checkpoint(path: str) -> str:
     """
     if "://" in path:
         return path  # mmengine downloads it
-    with Path(checked_file(path, "a checkpoint")).open("rb") as file:
-        is_pickle = file.read(1) == b"\x80"  # the format of torch < 1.6
-    if not is_pickle and not zipfile.is_zipfile(path):
+    if not is_whole_checkpoint(checked_file(path, "a checkpoint")):
         raise ValueError(
             f"expected a checkpoint at {path}, but the file is none, or was cut off while it was "
             "written; choose an earlier one"
@@ -124,13 +124,16 @@ def checked_checkpoint(path: str) -> str:
 def check_has_gates(model: nn.Module, path: str) -> None:
     """Refuse a checkpoint without the gates of ``model``: its gates would decide at random.
 
+    ``model`` may be wrapped for several processes.
+
     Raises:
         ValueError: If it has none of their tensors.
     """
+    inner: Any = model.module if is_model_wrapper(model) else model
     checkpoint = CheckpointLoader.load_checkpoint(path, map_location="cpu", logger="silent")
     given = checkpoint.get("state_dict", checkpoint)
     gates = [
-        f"{name}.{key}" for name, gate in named_gates(model).items() for key in gate.state_dict()
+        f"{name}.{key}" for name, gate in named_gates(inner).items() for key in gate.state_dict()
     ]
     if gates and not any(key in given for key in gates):
         raise ValueError(
@@ -190,8 +193,8 @@ def own_command() -> str:
 
 
 def write_json(path: str | None, result: dict[str, Any]) -> None:
-    """Write ``result`` if a path is given, whole or not at all."""
-    if path is None:
+    """Write ``result`` if a path is given, whole or not at all; of several processes the first."""
+    if path is None or not is_main_process():
         return
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import Any
 
 from mmengine.config import Config
 from mmengine.device import is_cuda_available
+from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
 from mmbas.allocator import keep_freed_memory
@@ -20,6 +22,7 @@ from mmbas.command_line import (
     with_origin,
     write_json,
 )
+from mmbas.launcher import join_processes
 
 
 def parse_args() -> argparse.Namespace:
@@ -48,7 +51,7 @@ def parse_args() -> argparse.Namespace:
 
 
 def merge_arguments(config: Config, args: argparse.Namespace) -> None:
-    config.launcher = args.launcher
+    join_processes(config, args.launcher)
     if args.work_dir:
         config.work_dir = args.work_dir
     elif config.get("work_dir") is None:
@@ -70,7 +73,8 @@ def main() -> None:
     merge_arguments(config, args)
     check_data_roots(config, ["train_dataloader", "val_dataloader"])
     keep_freed_memory()
-    runner = Runner.from_cfg(config)
+    # As in the hosts: runner_type="FlexibleRunner" is what FSDP and ZeRO need.
+    runner: Any = RUNNERS.build(config) if "runner_type" in config else Runner.from_cfg(config)
     runner.train()
     result = {"work_dir": runner.work_dir, "iterations": runner.iter, "epochs": runner.epoch}
     write_json(args.out_json, with_origin(result, args.config))

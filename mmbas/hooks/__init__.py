@@ -4,5 +4,12 @@ from mmbas.hooks.gate_loss_schedule_hook import GateLossScheduleHook
 from mmbas.hooks.gate_monitor_hook import GateMonitorHook
 from mmbas.hooks.schedules import LinearWindow
 from mmbas.hooks.seed_per_epoch_hook import SeedPerEpochHook
+from mmbas.hooks.whole_checkpoint_hook import WholeCheckpointHook
 
-__all__ = ["GateLossScheduleHook", "GateMonitorHook", "LinearWindow", "SeedPerEpochHook"]
+__all__ = [
+    "GateLossScheduleHook",
+    "GateMonitorHook",
+    "LinearWindow",
+    "SeedPerEpochHook",
+    "WholeCheckpointHook",
+]
