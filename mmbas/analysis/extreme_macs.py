@@ -8,7 +8,10 @@ from typing import Any
 
 import matplotlib.figure
 import numpy as np
-from numpy.typing import NDArray
+
+from mmbas.analysis.plot_style import new_figure, to_rgb
+
+_CELL_WIDTH = 2.4  # inches
 
 
 def extremes(fractions: Sequence[float], k: int) -> tuple[list[int], list[int]]:
@@ -23,29 +26,35 @@ def extremes(fractions: Sequence[float], k: int) -> tuple[list[int], list[int]]:
     return order[::-1][:k], order[:k]
 
 
-def draw_extremes(dataset: Any, fractions: Sequence[float], *, k: int, path: Path) -> None:
-    """Draw the ``k`` images with the highest and the lowest MACs in two rows.
+def extremes_figure(
+    dataset: Any, fractions: Sequence[float], *, k: int, bgr: bool = True
+) -> matplotlib.figure.Figure:
+    """The ``k`` images with the highest and the lowest MACs in two rows.
 
     Args:
-        dataset: ``dataset[i]["inputs"]`` is the image, uint8, shape (3, H, W), in BGR as OpenCV
-            loads it.
+        dataset: ``dataset[i]["inputs"]`` is the image, uint8, shape (3, H, W).
         fractions: For each image its conditional MACs as a fraction of dense.
         k: Images per row.
-        path: Of the picture; its ending chooses the format.
+        bgr: Whether the first channel is blue, as OpenCV loads images; else it is red.
     """
-    figure = matplotlib.figure.Figure(figsize=(3.2 * k, 5.6), layout="constrained")
+    rows = [
+        (label, [(i, to_rgb(dataset[i]["inputs"], bgr=bgr)) for i in positions])
+        for label, positions in zip(("highest", "lowest"), extremes(fractions, k), strict=True)
+    ]
+    height, width = rows[0][1][0][1].shape[:2]
+    figure = new_figure(_CELL_WIDTH * k, 2 * (_CELL_WIDTH * height / width + 0.35))
     axes = figure.subplots(2, k, squeeze=False)
-    for row, (label, positions) in enumerate(
-        zip(("highest", "lowest"), extremes(fractions, k), strict=True)
-    ):
-        for column, i in enumerate(positions):
-            axis = axes[row, column]
-            axis.imshow(_rgb(dataset[i]["inputs"]))
+    for row, (label, images) in enumerate(rows):
+        for axis, (i, image) in zip(axes[row], images, strict=True):
+            axis.imshow(image, interpolation="nearest")
             axis.set_title(f"{label}: {fractions[i]:.1%} of dense MACs", fontsize=9)
             axis.set_axis_off()
+    return figure
+
+
+def draw_extremes(
+    dataset: Any, fractions: Sequence[float], *, k: int, path: Path, bgr: bool = True
+) -> None:
+    """Write :func:`extremes_figure` to ``path``, whose ending chooses the format."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=120)
-
-
-def _rgb(image: Any) -> NDArray[np.uint8]:
-    return np.ascontiguousarray(np.asarray(image)[::-1].transpose(1, 2, 0))
+    extremes_figure(dataset, fractions, k=k, bgr=bgr).savefig(path, dpi=120)

@@ -68,13 +68,16 @@ def count_macs(model: nn.Module) -> Iterator[MACCount]:
 
     Every call of a convolution or linear layer counts, so several forward passes for one image
     (sliding windows, scales, flips) are all in the result.
+
+    A module with a method ``dense_module_macs(input_shape) -> dict[str, int]`` counts itself, since
+    it computes without calling the layers that it holds: for the shape of its input the dense MACs
+    of the batch, by the names of its layers within it. Calls of these layers are not counted.
     """
     with record_gate_outputs(model) as gate_outputs:
         count = MACCount(gate_outputs)
         handles = [
             module.register_forward_hook(_counting_hook(name, count))
-            for name, module in model.named_modules()
-            if isinstance(module, (_ConvNd, nn.Linear))
+            for name, module in _counted_modules(model)
         ]
         try:
             yield count
@@ -93,8 +96,25 @@ def uncounted_modules(model: nn.Module) -> list[str]:
     ]
 
 
+def _counted_modules(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
+    """Layers, and modules that count the layers they hold themselves."""
+    own_account: tuple[str, ...] = ()
+    for name, module in model.named_modules():
+        if name.startswith(own_account):
+            continue
+        if hasattr(module, "dense_module_macs"):
+            own_account += (f"{name}." if name else "",)
+            yield name, module
+        elif isinstance(module, (_ConvNd, nn.Linear)):
+            yield name, module
+
+
 def _counting_hook(name: str, count: MACCount) -> Any:
     def hook(module: Any, inputs: tuple[Tensor, ...], output: Tensor) -> None:
+        if hasattr(module, "dense_module_macs"):
+            for layer, macs in module.dense_module_macs(inputs[0].shape).items():
+                count.module_macs[f"{name}.{layer}" if name else layer] += macs
+            return
         if isinstance(module, nn.Linear):
             macs = output.numel() // module.out_features * module.weight.numel()
         elif isinstance(module, _ConvTransposeNd):

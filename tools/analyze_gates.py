@@ -1,0 +1,271 @@
+"""Draw what the gates of trained models do: the paper's figures 1b, 4, 5, 6, 7 and an HTML report.
+
+The models run over one data set, without noise, as in a test. OUT_DIR then holds report.html, one
+self-contained page, its pictures as PNG, and gates.json with all numbers.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from mmengine.config import Config
+from mmengine.device import get_device
+from mmengine.evaluator import Evaluator
+from mmengine.registry import DATASETS, MODELS, init_default_scope
+from mmengine.runner import Runner, load_checkpoint
+from rich.progress import track
+from torch import nn
+
+from mmbas.analysis import (
+    DataSetImages,
+    GateProfile,
+    profile_gates,
+    report_sections,
+    write_report,
+)
+from mmbas.analysis.gate_profile import layer_name
+from mmbas.analysis.report_page import overview
+from mmbas.command_line import (
+    check_data_roots,
+    check_has_gates,
+    checked_checkpoint,
+    config_parser,
+    load_config,
+    run_tool,
+    with_origin,
+    write_json,
+)
+from mmbas.gates import named_gates
+
+
+@dataclass(frozen=True)
+class Model:
+    """A model of the report: its name, config, and checkpoint."""
+
+    name: str
+    config: str
+    checkpoint: str
+
+
+def parse_args() -> argparse.Namespace:
+    digits = "configs/resnet20_bas_digits.py"
+    parser = config_parser(
+        __doc__,
+        examples=[
+            f"python tools/analyze_gates.py {digits} work_dirs/quickstart/epoch_40.pth "
+            "--out-dir gates",
+            f"python tools/analyze_gates.py {digits} bas/epoch_40.pth l0/epoch_40.pth "
+            "--names BAS L0 --over-training bas/epoch_*.pth --out-dir gates",
+            "python tools/analyze_gates.py configs/resnet20_bas_cifar10.py bas20.pth "
+            "--compare configs/resnet32_bas_cifar10.py bas32.pth --out-dir gates",
+        ],
+    )
+    parser.add_argument(
+        "checkpoints",
+        nargs="+",
+        metavar="checkpoint",
+        help="checkpoints of the config; figure 5 compares them, the others show the first",
+    )
+    parser.add_argument("--out-dir", required=True, help="folder of the report")
+    parser.add_argument(
+        "--compare",
+        nargs=2,
+        action="append",
+        default=[],
+        metavar=("CONFIG", "CHECKPOINT"),
+        help="one more model, of another config, on the data of the first; may be repeated",
+    )
+    parser.add_argument("--names", nargs="+", help="of all the models, in the order given")
+    parser.add_argument(
+        "--over-training",
+        nargs="+",
+        default=[],
+        metavar="CHECKPOINT",
+        help="checkpoints of the first model's training for figure 1b, in the order of the numbers "
+        "in their names",
+    )
+    parser.add_argument(
+        "--gates",
+        nargs="+",
+        metavar="LAYER:NUMBER",
+        help="the gates of figure 1b, e.g. layer1.0:3 (four telling ones)",
+    )
+    parser.add_argument("--split", choices=["val", "test"], default="val", help="data set (val)")
+    parser.add_argument(
+        "--num-images", type=int, metavar="N", help="only N images, spread evenly over the data set"
+    )
+    return parser.parse_args()
+
+
+def named_models(args: argparse.Namespace) -> list[Model]:
+    """The models of the command line."""
+    pairs = [*((args.config, checkpoint) for checkpoint in args.checkpoints), *args.compare]
+    names = args.names or [Path(config).stem for config, _ in pairs]
+    if len(names) != len(pairs):
+        raise ValueError(f"expected {len(pairs)} --names, one per model, but got {len(names)}")
+    if len(set(names)) < len(names):
+        if args.names:
+            raise ValueError(f"expected different --names, but got {' '.join(names)}")
+        names = [str(Path(path).with_suffix("")) for _, path in pairs]
+    return [
+        Model(name, config, checked_checkpoint(checkpoint))
+        for name, (config, checkpoint) in zip(names, pairs, strict=True)
+    ]
+
+
+def in_training_order(paths: Sequence[str]) -> list[str]:
+    """Checkpoints by the last number in their names: a shell puts epoch_5 after epoch_10.
+
+    Those without a number come last.
+    """
+    numbers = {path: re.findall(r"\d+", Path(path).stem) for path in paths}
+    return sorted(paths, key=lambda path: int(numbers[path][-1]) if numbers[path] else math.inf)
+
+
+def checkpoint_labels(paths: Sequence[str]) -> list[str]:
+    """Short labels, ``epoch 10`` for ``work_dir/epoch_10.pth``; whole paths where those repeat."""
+    labels = [Path(path).stem.replace("_", " ") for path in paths]
+    return labels if len(set(labels)) == len(labels) else list(paths)
+
+
+def build_data(config: Config, split: str, num_images: int | None) -> tuple[Any, Any]:
+    """The data set of a split and its loader.
+
+    Raises:
+        ValueError: If the split has no data, or there are fewer images than asked for.
+    """
+    loader = config.get(f"{split}_dataloader")
+    if not loader:
+        raise ValueError(f"expected {split}_dataloader in the config for --split {split}, got none")
+    check_data_roots(config, [f"{split}_dataloader"])
+    dataset = DATASETS.build(loader["dataset"])
+    dataset.full_init()
+    if num_images is not None:
+        if not 1 <= num_images <= len(dataset):
+            raise ValueError(
+                f"expected --num-images from 1 to {len(dataset)}, but got {num_images}"
+            )
+        dataset.get_subset_(
+            np.linspace(0, len(dataset) - 1, num_images).round().astype(int).tolist()
+        )
+    return dataset, Runner.build_dataloader({**loader, "dataset": dataset})
+
+
+def build_model(config: Config, checkpoint: str) -> nn.Module:
+    """The trained model in evaluation mode, on the GPU if there is one."""
+    init_default_scope(config.get("default_scope", "mmengine"))
+    # As the runner does: a checkpoint's gates must see normalised images.
+    preprocessor = config.get("data_preprocessor")
+    model = MODELS.build({"data_preprocessor": preprocessor, **config.model})
+    check_has_gates(model, checkpoint)
+    load_checkpoint(model, checkpoint, map_location="cpu", logger="silent")
+    return model.to(get_device()).eval()
+
+
+def build_evaluator(config: Config, split: str, metainfo: dict[str, Any]) -> Evaluator:
+    """The host's metrics of a split; the report counts what mmbas' own metrics do."""
+    metrics = config.get(f"{split}_evaluator") or []
+    metrics = metrics if isinstance(metrics, (list, tuple)) else [metrics]
+    evaluator = Evaluator([metric for metric in metrics if not metric.type.startswith("mmbas.")])
+    evaluator.dataset_meta = metainfo
+    return evaluator
+
+
+def is_bgr(config: Config) -> bool:
+    """Whether images have blue first: then the preprocessor is told to swap them."""
+    own = config.get("data_preprocessor") or {}
+    settings = config.model.get("data_preprocessor") or own
+    return bool(settings.get("to_rgb") or settings.get("bgr_to_rgb"))
+
+
+def gate_numbers(names: Sequence[str], model: nn.Module) -> list[int]:
+    """Positions among all gates of a model of ``LAYER:NUMBER`` names."""
+    layers = {layer_name(name): gate.num_gates for name, gate in named_gates(model).items()}
+    gates = [f"{layer}:{number}" for layer, size in layers.items() for number in range(size)]
+    for name in names:
+        if name not in gates:
+            raise ValueError(
+                f"expected --gates like {gates[0]}, with one of the layers {', '.join(layers)} and "
+                f"a number below its gates, but got {name}"
+            )
+    return [gates.index(name) for name in names]
+
+
+def header_facts(
+    origin: dict[str, Any], models: Iterable[Model], profile: GateProfile, data: str
+) -> dict[str, str]:
+    """What the page says about where its numbers come from."""
+    versions = ", ".join(f"{name} {version}" for name, version in origin["versions"].items())
+    hardware = origin["hardware"]
+    devices = ", ".join([hardware["cpu"], *hardware["gpus"]])
+    return {
+        **{model.name: f"{model.config}, {model.checkpoint}" for model in models},
+        "data": f"{data}, {profile.counts.num_images} images, {len(profile.classes)} classes",
+        "command": origin["command"],
+        "commit": origin["commit"] or "unknown",
+        "versions": versions,
+        "hardware": f"{devices}, {hardware['threads']} threads",
+    }
+
+
+def main() -> None:
+    args = parse_args()
+    models = named_models(args)
+    training = in_training_order([checked_checkpoint(path) for path in args.over_training])
+    config = load_config(args.config, args.cfg_options)
+    init_default_scope(config.get("default_scope", "mmengine"))
+    dataset, loader = build_data(config, args.split, args.num_images)
+    classes = [str(name) for name in dataset.metainfo.get("classes", ())]
+
+    # Before the models run: a wrong name should not cost an hour.
+    gates = args.gates and gate_numbers(args.gates, build_model(config, models[0].checkpoint))
+
+    def profile(name: str, model_config: Config, checkpoint: str) -> GateProfile:
+        return profile_gates(
+            build_model(model_config, checkpoint),
+            track(loader, description=name),
+            name=name,
+            classes=classes,
+            evaluator=build_evaluator(config, args.split, dataset.metainfo),
+        )
+
+    profiles = [
+        profile(
+            model.name,
+            config if model.config == args.config else load_config(model.config, args.cfg_options),
+            model.checkpoint,
+        )
+        for model in models
+    ]
+    over_training = {
+        label: profile(label, config, path)
+        for label, path in zip(checkpoint_labels(training), training, strict=True)
+    }
+    origin = with_origin({}, args.config)
+    sections = report_sections(
+        profiles,
+        DataSetImages(dataset, bgr=is_bgr(config)),
+        over_training=over_training,
+        gates=gates,
+    )
+    data = f"{type(dataset).__name__}, {args.split}_dataloader"
+    write_report(
+        Path(args.out_dir),
+        models=profiles,
+        sections=sections,
+        origin={**origin, "checkpoints": {model.name: model.checkpoint for model in models}},
+        facts=header_facts(origin, models, profiles[0], data),
+    )
+    write_json(args.out_json, with_origin({"models": list(map(overview, profiles))}, args.config))
+    print(f"report written to {Path(args.out_dir) / 'report.html'}")
+
+
+if __name__ == "__main__":
+    run_tool(main)
