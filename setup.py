@@ -27,10 +27,19 @@ OPENMMLAB = [
     "onedl-mmsegmentation>=1.3.0",
     "torchvision>=0.16",
     "tensorboard",  # a visualizer backend of configs/default_runtime.py
+    "matplotlib>=3.7",  # mmengine's; the gate report needs this version
 ]
+EXPORT = ["onnx>=1.14", "onnxruntime>=1.16"]
 QUICKSTART = ["scikit-learn>=1.3", "tensorboard"]
-TEST = ["pytest>=7.4", "pytest-xdist>=3.3", "PyYAML", "setuptools>=64", "wheel"]
+TEST = ["pytest>=7.4", "pytest-xdist>=3.3", "PyYAML", "setuptools>=64", "wheel", *EXPORT]
 DEV = ["ruff", "mypy", "pre-commit"]
+EXTRAS = {
+    "openmmlab": OPENMMLAB,
+    "export": EXPORT,
+    "quickstart": QUICKSTART,
+    "test": TEST,
+    "dev": DEV,
+}
 
 
 def read_version() -> str:
@@ -85,6 +94,6 @@ setup(
     cmdclass={"build": BuildOutsideTree, "build_py": BuildWithMim},
     python_requires=">=3.10",
     install_requires=["torch>=2.1", "numpy>=1.23", "scipy>=1.9"],
-    extras_require={"openmmlab": OPENMMLAB, "quickstart": QUICKSTART, "test": TEST, "dev": DEV},
+    extras_require=EXTRAS,
     zip_safe=False,
 )

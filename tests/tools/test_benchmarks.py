@@ -3,6 +3,8 @@
 How long something takes is not tested, since other processes share the machine.
 """
 
+import shutil
+
 import pytest
 import torch
 
@@ -63,23 +65,30 @@ INFERENCE_KEYS = {
 }
 
 
+FAST = ["--no-compile", "--threads", "1"]
+
+
 def assert_consistent_timing(result):
     assert set(result) >= INFERENCE_KEYS
     assert result["dense_eager_ms"] > 0
     assert result["masked_ms"] > 0
-    assert result["time_ratio_eager"] > 0
-    for kind in ("eager", "compiled"):
-        if result[f"time_ratio_{kind}"] is not None:
-            assert result[f"efficiency_{kind}"] == pytest.approx(
-                result[f"time_ratio_{kind}"] / result["macs_ratio"], rel=1e-9
-            )
-    assert 0 <= result["max_rel_diff"] < 1e-4
+    for figures in (result, *result["paths"].values()):
+        assert figures["sliced_ms"] > 0
+        for kind in ("eager", "compiled"):
+            assert (figures[f"time_ratio_{kind}"] is None) == (result[f"dense_{kind}_ms"] is None)
+            if figures[f"time_ratio_{kind}"] is not None:
+                assert figures[f"efficiency_{kind}"] == pytest.approx(
+                    figures[f"time_ratio_{kind}"] / result["macs_ratio"], rel=1e-9
+                )
+        assert 0 <= figures["max_rel_diff"] < 1e-4
+    assert result["paths"][result["path"]]["sliced_ms"] == result["sliced_ms"]
+    assert set(result["paths"]) <= {"native", "torch"}
     assert (result["device"], result["dtype"], result["threads"]) == ("cpu", "float32", 1)
 
 
 def test_inference_with_all_gates_open_costs_the_dense_network_and_its_gates(tmp_path):
     gates = ["--open-fraction", "1", "--vary", "0"]
-    arguments = [*gates, "--batch-size", "2", "--repeats", "2", "--threads", "1"]
+    arguments = [*gates, *FAST, "--batch-size", "2", "--repeats", "2"]
     result = json_of(
         call_tool, "benchmark_inference", DIGITS, *arguments, out=tmp_path / "out.json"
     )
@@ -92,7 +101,7 @@ def test_inference_with_all_gates_open_costs_the_dense_network_and_its_gates(tmp
 
 def test_inference_with_half_of_the_gates_open_costs_half_of_what_is_gated(tmp_path):
     gates = ["--open-fraction", "0.5", "--vary", "0.2"]
-    arguments = [*gates, "--batch-size", "8", "--repeats", "3", "--threads", "1"]
+    arguments = [*gates, *FAST, "--batch-size", "8", "--repeats", "3"]
     result = json_of(
         call_tool, "benchmark_inference", DIGITS, *arguments, out=tmp_path / "out.json"
     )
@@ -107,7 +116,7 @@ def test_inference_with_half_of_the_gates_open_costs_half_of_what_is_gated(tmp_p
 def test_inference_with_a_checkpoint_lets_its_gates_decide_on_the_test_images(tmp_path):
     config, checkpoint = write_config(tmp_path), tmp_path / "untrained.pth"
     model = write_checkpoint(config, checkpoint)
-    arguments = ["--checkpoint", checkpoint, "--batch-size", "10", "--repeats", "4"]
+    arguments = ["--checkpoint", checkpoint, *FAST, "--batch-size", "10", "--repeats", "4"]
     result = json_of(run_tool, "benchmark_inference", config, *arguments, out=tmp_path / "out.json")
 
     loader = dict(Config.fromfile(config).test_dataloader, batch_size=40)
@@ -119,11 +128,43 @@ def test_inference_with_a_checkpoint_lets_its_gates_decide_on_the_test_images(tm
     assert result["macs_ratio"] == pytest.approx(sum(macs) / 40 / DENSE_MACS, rel=1e-6)
 
 
+def test_stages_share_the_macs_of_the_network(tmp_path):
+    gates = ["--open-fraction", "0.5", "--vary", "0.4"]
+    arguments = [*gates, *FAST, "--repeats", "2", "--per-stage", "--paths", "torch"]
+    result = json_of(
+        call_tool, "benchmark_inference", DIGITS, *arguments, out=tmp_path / "out.json"
+    )
+    rows = result["per_stage"]
+    assert [row["stage"] for row in rows] == ["stem and layer1", "layer2", "layer3"]
+    assert all(set(row) >= {"dense_eager_ms", "masked_ms", "torch_ms"} for row in rows)
+    # Dense MACs of the three stages and the classifier; the images and gates are the same ones.
+    dense = [442_368 + 6 * 2_359_296, 1_179_648 + 5 * 2_359_296, 1_179_648 + 5 * 2_359_296]
+    total = sum(row["macs_ratio"] * macs for row, macs in zip(rows, dense, strict=True)) + 640
+    assert total / DENSE_MACS == pytest.approx(result["macs_ratio"], rel=1e-9)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not shutil.which("g++"), reason="there is no C++ compiler")
+def test_compiled_dense_network_takes_part(tmp_path):
+    arguments = ["--open-fraction", "0.5", "--threads", "1", "--repeats", "2", "--paths", "torch"]
+    result = json_of(run_tool, "benchmark_inference", DIGITS, *arguments, out=tmp_path / "out.json")
+    assert result["dense_compiled_ms"] > 0
+    assert result["efficiency_compiled"] > 0
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (["--open-fraction", "-0.1"], "expected --open-fraction in [0, 1], but got -0.1"),
         (["--checkpoint", "no.pth"], "expected a checkpoint at no.pth, but there is no such file"),
+        (["--open-fraction", "1", "--batch-size", "0"], "expected --batch-size >= 1, but got 0"),
+        (["--open-fraction", "1", "--repeats", "0"], "expected --repeats >= 1, but got 0"),
+        (["--open-fraction", "1", "--threads", "0"], "expected --threads >= 1, but got 0"),
+        (["--open-fraction", "1", "--vary", "-0.1"], "expected --vary >= 0, but got -0.1"),
+        (
+            ["--open-fraction", "1", "--shape", "0"],
+            "expected --shape as one or two sizes >= 1, but got [0]",
+        ),
     ],
 )
 def test_inference_refuses_what_it_cannot_measure(arguments, message):

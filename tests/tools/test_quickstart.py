@@ -32,6 +32,8 @@ def test_short_run_starts_clean_and_ends_with_table_and_summary(tmp_path):
         *("accuracy", "macs_fraction", "always_on", "conditional", "always_off"),
         *("dense_ms", "gated_ms", "commit", "versions"),
     }
+    speed = json.loads((work_dir / "speed.json").read_text())
+    assert summary["gated_ms"] == speed["sliced_ms"]
     assert 0 <= summary["accuracy"] <= 1
     assert 0 < summary["macs_fraction"] < 1
     shares = (summary["always_on"], summary["conditional"], summary["always_off"])
@@ -40,6 +42,7 @@ def test_short_run_starts_clean_and_ends_with_table_and_summary(tmp_path):
         f"test accuracy                                {summary['accuracy']:.1%}",
         f"{summary['macs_fraction']:.1%} of dense",
         f"{summary['dense_ms']:.2f} ms (batch size 1, 1 CPU threads)",
+        f"gated time per image                         {summary['gated_ms']:.2f} ms (",
         f"summary     {work_dir / 'summary.json'}",
     ):
         assert line in result.stdout

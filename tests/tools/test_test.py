@@ -11,6 +11,7 @@ pytest.importorskip("sklearn")
 from helpers import (
     assert_help_shows_examples,
     assert_origin,
+    call_tool,
     error_of,
     json_of,
     run_tool,
@@ -67,6 +68,22 @@ def test_macs_are_the_mean_over_the_images(tested):
 def test_table_holds_every_image(tested):
     result, samples = tested
     assert [row["macs"] for row in result["table"]] == [sample.macs for sample in samples]
+
+
+def test_sliced_execution_changes_no_metric(tested, tmp_path):
+    result, samples = tested
+    config, checkpoint = write_config(tmp_path), tmp_path / "untrained.pth"
+    write_checkpoint(config, checkpoint)  # the same weights: both are seeded
+    arguments = [config, checkpoint, "--work-dir", tmp_path / "run", "--sliced"]
+    arguments += ["--save-macs", tmp_path / "macs.json"]
+    sliced = json_of(call_tool, "test", *arguments, out=tmp_path / "test.json")
+
+    metrics = [key for key in result if key.startswith(("accuracy", "macs/", "gates/"))]
+    assert len(metrics) >= 8
+    for key in metrics:
+        assert sliced[key] == pytest.approx(result[key], abs=1e-9), key
+    rows = json.loads((tmp_path / "macs.json").read_text())
+    assert [row["macs"] for row in rows] == [sample.macs for sample in samples]
 
 
 def test_picture_without_the_table_is_refused(tmp_path):
