@@ -16,7 +16,7 @@ from urllib.error import URLError
 import torch
 from mmengine.config import Config, DictAction
 from mmengine.dist import is_main_process
-from mmengine.model import is_model_wrapper
+from mmengine.model import BaseTTAModel, is_model_wrapper
 from mmengine.runner import CheckpointLoader
 from torch import nn
 
@@ -124,12 +124,13 @@ def checked_checkpoint(path: str) -> str:
 def check_has_gates(model: nn.Module, path: str) -> None:
     """Refuse a checkpoint without the gates of ``model``: its gates would decide at random.
 
-    ``model`` may be wrapped for several processes.
+    ``model`` may be wrapped for several processes, and for a test with augmentations.
 
     Raises:
         ValueError: If it has none of their tensors.
     """
     inner: Any = model.module if is_model_wrapper(model) else model
+    inner = inner.module if isinstance(inner, BaseTTAModel) else inner
     checkpoint = CheckpointLoader.load_checkpoint(path, map_location="cpu", logger="silent")
     given = checkpoint.get("state_dict", checkpoint)
     gates = [

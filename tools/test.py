@@ -36,6 +36,8 @@ def parse_args() -> argparse.Namespace:
             "--save-macs macs.json --show-macs macs.png",
             "python tools/test.py configs/resnet20_bas_digits.py work_dirs/quickstart/epoch_40.pth "
             "--sliced",
+            "python tools/test.py configs/pspnet_r18_bas_street_scenes.py "
+            "work_dirs/pspnet_r18_bas_street_scenes/iter_40.pth --tta",
         ],
     )
     parser.add_argument("checkpoint", help="checkpoint file")
@@ -53,7 +55,31 @@ def parse_args() -> argparse.Namespace:
         action="store_true",
         help="do not compute closed channels: the same predictions, sooner",
     )
+    parser.add_argument(
+        "--tta",
+        action="store_true",
+        help="multi-scale and flip test with the config's tta_pipeline; all passes count as MACs",
+    )
     return parse_runner_args(parser)
+
+
+def augment(config: Config) -> None:
+    """Test each image several times, as the config's ``tta_pipeline`` and ``tta_model`` say.
+
+    Raises:
+        ValueError: If the config has none.
+    """
+    missing = [key for key in ("tta_pipeline", "tta_model") if not config.get(key)]
+    if missing:
+        raise ValueError(
+            f"expected {' and '.join(missing)} in the config for --tta, but got none; inherit "
+            "them, as the segmentation configs do, or test without --tta"
+        )
+    dataset = config.test_dataloader.dataset
+    while "dataset" in dataset:
+        dataset = dataset.dataset
+    dataset.pipeline = config.tta_pipeline
+    config.model = {**config.tta_model, "module": config.model}
 
 
 def save_macs(config: Config, path: str) -> None:
@@ -82,6 +108,8 @@ def main() -> None:
         raise ValueError("expected --save-macs FILE with --show-macs, but got none")
     if args.save_macs:
         save_macs(config, args.save_macs)
+    if args.tta:
+        augment(config)
     runner = Runner.from_cfg(config)
     check_has_gates(runner.model, args.checkpoint)
     if args.sliced:

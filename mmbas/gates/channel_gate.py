@@ -89,7 +89,9 @@ class ChannelGate(Gate):
             ValueError: If a batch of one image is trained on (its batch statistics are void).
         """
         self._check_batch(x)
-        with torch.autocast(x.device.type, enabled=False):
+        # torch < 2.4 knows no autocast for meta tensors, on which nothing is computed.
+        device = "cpu" if x.device.type == "meta" else x.device.type
+        with torch.autocast(device, enabled=False):
             # Sum and scale: the gradient of mean() would write a whole feature map.
             pooled = x.sum(dim=(2, 3), dtype=self.fc1.weight.dtype) / (x.shape[2] * x.shape[3])
             logits: Tensor = self.fc2(F.relu(self.norm(self.fc1(pooled))))

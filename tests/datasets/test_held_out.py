@@ -5,6 +5,8 @@ import pytest
 pytest.importorskip("mmpretrain")
 pytest.importorskip("sklearn")
 
+from mmengine.registry import init_default_scope
+
 from mmbas.datasets import HeldOut
 
 DIGITS = dict(type="mmbas.Digits", split="train", indices=50)
@@ -30,6 +32,7 @@ def test_the_seed_decides_and_a_part_can_be_cut():
 
 
 def test_items_go_through_the_pipeline():
+    init_default_scope("mmpretrain")  # where PackInputs is registered
     dataset = HeldOut(
         {**DIGITS, "pipeline": [dict(type="PackInputs")]}, num_held_out=20, part="rest"
     )

@@ -1,0 +1,112 @@
+// Operations on planes other than convolutions. Threads share the channels.
+#pragma once
+#include "team.h"
+
+static inline const float *row_of(const float *plane, const Grid &grid, int64_t y) {
+    return plane + y * grid.pitch;
+}
+
+// Copies into padded planes, or with stride 2 into phases.
+static void run_split(const Op &op, const Team &team, const float *image) {
+    const Grid &from = op.in_grid, &to = op.out_grid;
+    int channels = team.count(op.in_list, op.in_channels);
+    int phases = op.stride * op.stride;
+    const float *source = op.tensor >= 0 ? image : team.floats(op.in);
+    Range share = team.share((int64_t)channels * phases);
+    for (int64_t i = share.begin; i < share.end; i++) {
+        int top = i % phases / op.stride, left = i % op.stride;
+        const float *in = source + i / phases * from.channel_stride;
+        float *out = team.floats(op.out) + i * to.channel_stride;
+        int rows = div_up(from.height - top, op.stride);
+        int columns = div_up(from.width - left, op.stride);
+        for (int y = 0; y < rows; y++, out += to.pitch) {
+            const float *row = row_of(in, from, op.stride * y + top) + left;
+            if (op.stride == 1) {
+                std::memcpy(out, row, sizeof(float) * columns);
+            } else {
+                for (int x = 0; x < columns; x++) out[x] = row[2 * x];
+            }
+        }
+    }
+}
+
+static void run_subsample(const Op &op, const Team &team) {
+    const Grid &from = op.in_grid, &to = op.out_grid;
+    Range share = team.share(op.out_channels);
+    for (int64_t c = share.begin; c < share.end; c++) {
+        const float *in = team.floats(op.in) + c * from.channel_stride;
+        float *out = team.floats(op.out) + c * to.channel_stride;
+        for (int y = 0; y < to.height; y++) {
+            const float *row = row_of(in, from, (int64_t)op.stride * y);
+            for (int x = 0; x < to.width; x++)
+                out[y * to.pitch + x] = c < op.in_channels ? row[op.stride * x] : 0;
+        }
+    }
+}
+
+static inline float average(const float *in, const Grid &grid, int y, int x, int stride) {
+    int bottom = y + stride < grid.height ? y + stride : grid.height;
+    int right = x + stride < grid.width ? x + stride : grid.width;
+    float total = 0;
+    for (int i = y; i < bottom; i++)
+        for (int j = x; j < right; j++) total += in[i * grid.pitch + j];
+    return total / ((bottom - y) * (right - x));
+}
+
+static void run_avg_pool(const Op &op, const Team &team) {
+    const Grid &to = op.out_grid;
+    Range share = team.share(op.out_channels);
+    for (int64_t c = share.begin; c < share.end; c++) {
+        const float *in = team.floats(op.in) + c * op.in_grid.channel_stride;
+        float *out = team.floats(op.out) + c * to.channel_stride;
+        for (int y = 0; y < to.height; y++)
+            for (int x = 0; x < to.width; x++)
+                out[y * to.pitch + x] =
+                    average(in, op.in_grid, y * op.stride, x * op.stride, op.stride);
+    }
+}
+
+// Padding may be zero instead of minus infinity, since all values are >= 0.
+static float max_pool_row(const float *row, const Grid &from, const Grid &to, float *columns,
+                          float *out) {
+    const float *above = row - from.pitch, *below = row + from.pitch;
+    for (int x = -1; x < from.width + 1; x++)
+        columns[x + 1] = larger(larger(above[x], below[x]), row[x]);
+    float total = 0;
+    for (int x = 0; x < to.width; x++)
+        out[x] = larger(larger(columns[2 * x], columns[2 * x + 2]), columns[2 * x + 1]);
+    for (int x = 0; x < to.width; x++) total += out[x];
+    return total;
+}
+
+static void run_max_pool(const Op &op, const Team &team) {
+    const Grid &from = op.in_grid, &to = op.out_grid;
+    if (op.pool) team.clear_pool(op.out_channels);
+    float *columns = team.floats(op.scratch) + (int64_t)team.rank * (from.width + 16);
+    Range share = team.share(op.out_channels);
+    for (int64_t c = share.begin; c < share.end; c++) {
+        const float *in = team.floats(op.in) + c * from.channel_stride;
+        float *out = team.floats(op.out) + c * to.channel_stride;
+        float total = 0;
+        for (int64_t y = 0; y < to.height; y++)
+            total += max_pool_row(row_of(in, from, 2 * y), from, to, columns, out + y * to.pitch);
+        if (op.pool) team.pool()[c * kLanes] = total;
+    }
+}
+
+static void run_output(const Op &op, const Team &team, float *tensor) {
+    const Grid &grid = op.in_grid;
+    Range share = team.share(op.in_channels);
+    for (int64_t c = share.begin; c < share.end; c++) {
+        const float *in = team.floats(op.in) + c * grid.channel_stride;
+        float *out = tensor + c * grid.height * grid.width;
+        for (int y = 0; y < grid.height; y++)
+            std::memcpy(out + (int64_t)y * grid.width, row_of(in, grid, y),
+                        sizeof(float) * grid.width);
+    }
+}
+
+static void run_clear(const Op &op, const Team &team) {
+    Range share = team.share(op.in - op.out);
+    std::memset(team.floats(op.out) + share.begin, 0, sizeof(float) * (share.end - share.begin));
+}
