@@ -54,6 +54,10 @@ def measure_point(depth: int, threads: int, open_fraction: float, repeats: int) 
     return with_origin({**point, **result}, path)
 
 
+def shown(value: float | None) -> str:
+    return "-" if value is None else f"{value:.3f}"
+
+
 def main() -> None:
     args = parse_args()
     out = Path(args.out_json)
@@ -73,7 +77,7 @@ def main() -> None:
             f"ResNet-{point['depth']}",
             str(point["threads"]),
             str(point["open_fraction"]),
-            *(f"{point[key]:.3f}" for key in COLUMNS + RATIOS),
+            *(shown(point[key]) for key in COLUMNS + RATIOS),
             f"{point['paths']['torch']['sliced_ms']:.3f}",
         ]
         for point in points

@@ -217,27 +217,26 @@ def test_float16_trains_and_the_loss_of_the_gates_does_not_drift(scenes, tmp_pat
 
 @pytest.mark.usefixtures("_fresh_visualizer")
 def test_multi_scale_and_flip_test_runs_from_the_config(scenes, tmp_path):
-    config = Config.fromfile(SMOKE)
-    config.merge_from_dict(
-        {
-            "work_dir": str(tmp_path),
-            "log_level": "ERROR",
-            "test_dataloader.dataset.data_root": str(scenes),
-            "model.decode_head.channels": 16,
-            "visualizer.vis_backends": [],
-            "experiment_name": tmp_path.name,
-        }
-    )
+    config = Config.fromfile(SMOKE).model
+    config.decode_head.channels = 16
     torch.manual_seed(0)
-    model = MODELS.build(config.model)
-    torch.save(dict(state_dict=model.state_dict()), tmp_path / "model.pth")
-    config.load_from = str(tmp_path / "model.pth")
-    single = Runner.from_cfg(config.copy()).test()
-    # As MMSegmentation's tools/test.py does it with --tta.
-    config.test_dataloader.dataset.pipeline = config.tta_pipeline
-    config.model = {**config.tta_model, "module": config.model}
-    config.experiment_name += "-tta"
-    several = Runner.from_cfg(config).test()
+    checkpoint = tmp_path / "model.pth"
+    torch.save(dict(state_dict=MODELS.build(config).state_dict()), checkpoint)
+
+    def metrics(name, *flags):
+        arguments = (checkpoint, "--work-dir", tmp_path / name, *flags)
+        options = smoke_options(scenes, f"experiment_name={tmp_path.name}-{name}")
+        out = tmp_path / f"{name}.json"
+        result = helpers.json_of(helpers.call_tool, "test", SMOKE, *arguments, *options, out=out)
+        assert " --tta " in result.pop("command") or not flags
+        return result
+
+    single, several = metrics("single"), metrics("several", "--tta")
+    # --save-macs writes the table of the same sums.
+    table = tmp_path / "macs.json"
+    assert metrics("table", "--tta", "--save-macs", table)["macs/average"] == pytest.approx(
+        np.mean([row["macs"] for row in json.loads(table.read_text())]), rel=1e-12
+    )
 
     # Twice 0.5^2 + 0.75^2 + ... + 1.75^2 images of the original size, up to rounded sizes.
     assert several["macs/dense"] / single["macs/dense"] == pytest.approx(17.375, rel=0.02)

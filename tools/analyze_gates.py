@@ -26,6 +26,7 @@ from torch import nn
 from mmbas.analysis import (
     DataSetImages,
     GateProfile,
+    is_bgr,
     profile_gates,
     report_sections,
     write_report,
@@ -110,10 +111,13 @@ def named_models(args: argparse.Namespace) -> list[Model]:
     names = args.names or [Path(config).stem for config, _ in pairs]
     if len(names) != len(pairs):
         raise ValueError(f"expected {len(pairs)} --names, one per model, but got {len(names)}")
-    if len(set(names)) < len(names):
-        if args.names:
-            raise ValueError(f"expected different --names, but got {' '.join(names)}")
+    if len(set(names)) < len(names) and not args.names:
         names = [str(Path(path).with_suffix("")) for _, path in pairs]
+    if len(set(names)) < len(names):
+        raise ValueError(
+            f"expected models with different names, but got {' '.join(names)}; give others as "
+            "--names"
+        )
     return [
         Model(name, config, checked_checkpoint(checkpoint))
         for name, (config, checkpoint) in zip(names, pairs, strict=True)
@@ -178,11 +182,13 @@ def build_evaluator(config: Config, split: str, metainfo: dict[str, Any]) -> Eva
     return evaluator
 
 
-def is_bgr(config: Config) -> bool:
-    """Whether images have blue first: then the preprocessor is told to swap them."""
-    own = config.get("data_preprocessor") or {}
-    settings = config.model.get("data_preprocessor") or own
-    return bool(settings.get("to_rgb") or settings.get("bgr_to_rgb"))
+def check_gates(model: nn.Module, config: str) -> None:
+    """Refuse a plain network."""
+    if not named_gates(model):
+        raise ValueError(
+            f"expected a model with gates, but got none from {config}; a plain network has "
+            "nothing to analyse"
+        )
 
 
 def gate_numbers(names: Sequence[str], model: nn.Module) -> list[int]:
@@ -217,14 +223,24 @@ def header_facts(
 
 def main() -> None:
     args = parse_args()
+    if Path(args.out_dir).exists() and not Path(args.out_dir).is_dir():
+        raise ValueError(f"expected a folder as --out-dir, but {args.out_dir} is a file")
     models = named_models(args)
-    training = in_training_order([checked_checkpoint(path) for path in args.over_training])
-    config = load_config(args.config, args.cfg_options)
+    training = in_training_order(
+        [checked_checkpoint(path) for path in dict.fromkeys(args.over_training)]
+    )
+    configs = {
+        path: load_config(path, args.cfg_options)
+        for path in dict.fromkeys([args.config, *(model.config for model in models)])
+    }
+    config = configs[args.config]
     init_default_scope(config.get("default_scope", "mmengine"))
     dataset, loader = build_data(config, args.split, args.num_images)
     classes = [str(name) for name in dataset.metainfo.get("classes", ())]
 
-    # Before the models run: a wrong name should not cost an hour.
+    # Before the models run: what is wrong should not cost an hour.
+    for model in models:
+        check_gates(build_model(configs[model.config], model.checkpoint), model.config)
     gates = args.gates and gate_numbers(args.gates, build_model(config, models[0].checkpoint))
 
     def profile(name: str, model_config: Config, checkpoint: str) -> GateProfile:
@@ -236,14 +252,7 @@ def main() -> None:
             evaluator=build_evaluator(config, args.split, dataset.metainfo),
         )
 
-    profiles = [
-        profile(
-            model.name,
-            config if model.config == args.config else load_config(model.config, args.cfg_options),
-            model.checkpoint,
-        )
-        for model in models
-    ]
+    profiles = [profile(model.name, configs[model.config], model.checkpoint) for model in models]
     over_training = {
         label: profile(label, config, path)
         for label, path in zip(checkpoint_labels(training), training, strict=True)

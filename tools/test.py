@@ -11,7 +11,7 @@ from mmengine.config import Config
 from mmengine.dist import is_main_process
 from mmengine.runner import Runner
 
-from mmbas.analysis import draw_extremes
+from mmbas.analysis import draw_extremes, is_bgr
 from mmbas.command_line import (
     check_data_roots,
     check_has_gates,
@@ -119,7 +119,8 @@ def main() -> None:
         rows = json.loads(Path(args.save_macs).read_text(encoding="utf-8"))
         fractions = [row["fraction"] for row in rows]
         dataset = runner.test_dataloader.dataset
-        draw_extremes(dataset, fractions, k=args.num_images, path=Path(args.show_macs))
+        path = Path(args.show_macs)
+        draw_extremes(dataset, fractions, k=args.num_images, path=path, bgr=is_bgr(config))
     result = {**with_accuracy(metrics), "checkpoint": args.checkpoint}
     write_json(args.out_json, with_origin(result, args.config))
 

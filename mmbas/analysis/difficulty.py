@@ -143,7 +143,8 @@ def difficulty_figure(profile: GateProfile, result: Difficulty) -> matplotlib.fi
         means = [100 * mean for _, mean, _ in result.bins]
         label = "mean of equal groups by loss"
         left.plot(centers, means, "o-", color=VERMILION, label=label)
-        left.legend(loc="best", fontsize=9)
+        # Above the axes: nowhere inside is sure to be free of images.
+        left.legend(loc="lower left", bbox_to_anchor=(0, 1), frameon=False, fontsize=9)
     left.set(xlabel="loss of the image (nats)", ylabel="MACs (% of dense)")
     if result.by_correct:
         _draw_boxes(right, 100 * macs, correct, result)

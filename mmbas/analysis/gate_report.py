@@ -142,7 +142,13 @@ def _class_figures(profile: GateProfile) -> list[Section]:
 
 
 def _class_histograms(profile: GateProfile, distances: NDArray[np.float64]) -> Section:
-    classes = telling_classes(distances, comparable_classes(profile))
+    comparable = comparable_classes(profile)
+    classes = telling_classes(distances, comparable)
+    chosen = (
+        "two classes that are treated most alike, two that are far from them"
+        if len(classes) < len(comparable)
+        else "classes that some of the images have"
+    )
     layers = telling_layers(profile)
     histograms = class_histograms(profile, layers=layers, classes=classes)
     return Section(
@@ -151,9 +157,8 @@ def _class_histograms(profile: GateProfile, distances: NDArray[np.float64]) -> S
         "Columns are layers, rows classes: how often each filter is executed for the images of "
         "that class. Filters are sorted by how often they are executed over all images, which is "
         "the grey line; where the bars leave it, the class is treated differently. Shown are the "
-        "two classes that are treated most alike, two that are far from them, and from each "
-        "quarter of the network the layer with the largest share of conditional gates. (Figure 6 "
-        "of the paper.)",
+        f"{chosen}, and from each quarter of the network the layer with the largest share of "
+        "conditional gates. (Figure 6 of the paper.)",
         histograms,
         lambda: class_histograms_figure(histograms),
     )

@@ -75,6 +75,16 @@ def new_figure(width: float, height: float) -> matplotlib.figure.Figure:
     return matplotlib.figure.Figure(figsize=(width, height), layout="constrained")
 
 
+def is_bgr(config: Any) -> bool:
+    """Whether the images of a config have blue first: then its preprocessor is told to swap them.
+
+    Args:
+        config: With the ``data_preprocessor`` of an OpenMMLab host, own or of the model.
+    """
+    settings = config.model.get("data_preprocessor") or config.get("data_preprocessor") or {}
+    return bool(settings.get("to_rgb") or settings.get("bgr_to_rgb"))
+
+
 def to_rgb(image: Any, *, bgr: bool) -> NDArray[np.uint8]:
     """A sample's ``inputs``, uint8, shape (3, H, W), as (H, W, 3) with red first."""
     channels = np.asarray(image)

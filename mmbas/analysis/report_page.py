@@ -132,7 +132,10 @@ def model_numbers(profile: GateProfile) -> dict[str, Any]:
 
 
 def json_ready(value: Any) -> Any:
-    """Dataclasses, arrays and numbers as what JSON has; NaN becomes null."""
+    """Dataclasses, arrays and numbers as what JSON has; NaN becomes null.
+
+    Whole numbers, as MACs are, stay exact; others keep 9 digits, all that a float32 has.
+    """
     if is_dataclass(value) and not isinstance(value, type):
         return json_ready(asdict(value))
     if isinstance(value, dict):
@@ -142,7 +145,9 @@ def json_ready(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [json_ready(entry) for entry in value]
     if isinstance(value, float):
-        return float(f"{value:.7g}") if math.isfinite(value) else None
+        if not math.isfinite(value):
+            return None
+        return value if value.is_integer() else float(f"{value:.9g}")
     return value
 
 

@@ -155,7 +155,10 @@ def draw_tradeoff(
         axes.set_ylabel(f"{metric} (%)")
         several = any(point.num_runs > 1 for point in points)
         # Beside the axes: nowhere inside is sure to be free of points.
+        # Marks alone: the legend's error bars would hide those of the dense networks.
         axes.legend(
+            handles=[container[0] for container in axes.containers],
+            labels=[container.get_label() for container in axes.containers],
             title="mean of n runs,\nbars: lowest to highest" if several else None,
             loc="upper left",
             bbox_to_anchor=(1.01, 1.0),

@@ -89,7 +89,7 @@ class ChannelGate(Gate):
             ValueError: If a batch of one image is trained on (its batch statistics are void).
         """
         self._check_batch(x)
-        # torch < 2.4 knows no autocast for meta tensors, on which nothing is computed.
+        # torch (2.1, and 2.15) knows no autocast for meta tensors, which hold shapes alone.
         device = "cpu" if x.device.type == "meta" else x.device.type
         with torch.autocast(device, enabled=False):
             # Sum and scale: the gradient of mean() would write a whole feature map.

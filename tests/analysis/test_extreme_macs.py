@@ -4,8 +4,9 @@ import matplotlib.image
 import numpy as np
 import pytest
 import torch
+from mmengine.config import Config
 
-from mmbas.analysis import draw_extremes, extremes
+from mmbas.analysis import draw_extremes, extremes, is_bgr
 
 
 def test_extremes_by_hand():
@@ -30,3 +31,32 @@ def test_picture_shows_the_expensive_image_above_the_cheap_one(tmp_path):
     assert len(is_red) > 1000
     assert len(is_blue) > 1000
     assert np.max(is_red) < np.min(is_blue)
+
+
+def test_without_bgr_the_first_channel_is_red(tmp_path):
+    red = torch.zeros(3, 8, 8, dtype=torch.uint8)
+    red[0] = 255
+    draw_extremes([dict(inputs=red)], [0.5], k=1, path=tmp_path / "a.png", bgr=False)
+    picture = matplotlib.image.imread(tmp_path / "a.png")[..., :3]
+    assert (picture == [1, 0, 0]).all(axis=-1).sum() > 1000
+
+
+@pytest.mark.parametrize(
+    ("config", "expected"),
+    [
+        (dict(model={}, data_preprocessor=dict(to_rgb=True)), True),
+        (dict(model={}, data_preprocessor=dict(to_rgb=False)), False),
+        (dict(model=dict(data_preprocessor=dict(bgr_to_rgb=True))), True),
+        # the model's own preprocessor is the one that is built
+        (
+            dict(
+                model=dict(data_preprocessor=dict(to_rgb=False)),
+                data_preprocessor=dict(to_rgb=True),
+            ),
+            False,
+        ),
+        (dict(model={}), False),
+    ],
+)
+def test_preprocessor_tells_the_order_of_channels(config, expected):
+    assert is_bgr(Config(config)) is expected

@@ -162,6 +162,11 @@ def test_json_ready():
     assert json_ready(value) == {"1": [0.5, [0, 1], None], "b": True}
 
 
+def test_macs_stay_exact():
+    assert json_ready([27_953_537.0, 123_456_789_012.0]) == [27_953_537, 123_456_789_012]
+    assert json_ready(1 / 3) == 0.333333333
+
+
 @pytest.mark.parametrize(("macs", "text"), [(24.76e6, "24.8 M"), (3.664e9, "3.66 G")])
 def test_macs_have_a_unit(macs, text):
     assert format_macs(macs) == text

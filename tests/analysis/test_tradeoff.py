@@ -5,6 +5,7 @@ import math
 
 import numpy as np
 import pytest
+from matplotlib.collections import LineCollection
 from matplotlib.colors import to_hex
 from matplotlib.image import imread
 
@@ -120,6 +121,15 @@ def test_a_line_per_method_and_a_mark_per_dense_point(points):
     assert axes.get_xlabel() == "average MACs per image (M)"
     assert axes.get_ylabel() == "accuracy (%)"
     assert axes.get_legend().get_title().get_text() == "mean of n runs,\nbars: lowest to highest"
+
+
+def test_marks_of_the_legend_are_not_hidden_by_error_bars(points):
+    (axes,) = draw_tradeoff(points, data=DATA, metric="accuracy").axes
+    legend = axes.get_legend()
+    assert [text.get_text() for text in legend.get_texts()] == list(lines_of(axes.figure))
+    drawn = [container[0].get_marker() for container in axes.containers]
+    assert [line.get_marker() for line in legend.get_lines()] == drawn
+    assert legend.findobj(LineCollection) == []
 
 
 def test_relative_and_large_networks_have_their_units(points, tmp_path):

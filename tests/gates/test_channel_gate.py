@@ -143,3 +143,10 @@ def test_decided_logits_are_those_of_the_last_layer():
 def test_bad_always_open(always_open, message):
     with pytest.raises(ValueError, match=message):
         ChannelGate(8, 5, always_open=always_open)
+
+
+def test_shapes_without_numbers():
+    """On torch's meta device, where its autocast is none."""
+    gate = ChannelGate(8, 4).to("meta")
+    output = gate(torch.empty(2, 8, 5, 5, device="meta"))
+    assert (output.gates.shape, output.gates.device.type) == ((2, 4), "meta")

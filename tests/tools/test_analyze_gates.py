@@ -106,6 +106,20 @@ def test_wrong_input_is_named(model, tmp_path, arguments, message):
     assert not (tmp_path / "out").exists()
 
 
+def test_a_plain_network_is_refused_before_it_runs(model, tmp_path):
+    options = ["--cfg-options", "model.backbone.gate=None", "model.gate_losses=None"]
+    error = error_of("analyze_gates", *model, "--out-dir", tmp_path / "out", *options)
+    assert "expected a model with gates, but got none" in error
+
+
+def test_one_model_twice_and_a_file_as_folder_are_named(model, tmp_path):
+    config, checkpoint = model
+    error = error_of("analyze_gates", config, checkpoint, checkpoint, "--out-dir", tmp_path / "out")
+    assert "expected models with different names" in error
+    error = error_of("analyze_gates", config, checkpoint, "--out-dir", checkpoint)
+    assert f"expected a folder as --out-dir, but {checkpoint} is a file" in error
+
+
 def test_equal_names_are_told_apart_by_the_checkpoints(model, tmp_path):
     config, checkpoint = model
     other = tmp_path / "other.pth"

@@ -93,6 +93,13 @@ def test_picture_without_the_table_is_refused(tmp_path):
     assert error == "error: expected --save-macs FILE with --show-macs, but got none"
 
 
+def test_augmentation_that_the_config_does_not_describe_is_refused(tmp_path):
+    config, checkpoint = write_config(tmp_path), tmp_path / "untrained.pth"
+    write_checkpoint(config, checkpoint)
+    error = error_of("test", config, checkpoint, "--work-dir", tmp_path / "run", "--tta")
+    assert error.startswith("error: expected tta_pipeline and tta_model in the config for --tta")
+
+
 def test_shares_of_gates_come_from_all_images(tested):
     result, samples = tested
     gates = torch.stack([sample.gates for sample in samples]).double()
