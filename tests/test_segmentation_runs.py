@@ -18,7 +18,6 @@ from mmengine.config import Config
 from mmengine.dataset import pseudo_collate
 from mmengine.hooks import Hook
 from mmengine.registry import DATASETS, HOOKS, MODELS, DefaultScope
-from mmengine.runner import Runner
 from mmengine.visualization import Visualizer
 
 from mmbas.datasets import write_street_scenes

@@ -124,6 +124,12 @@ def named_models(args: argparse.Namespace) -> list[Model]:
     ]
 
 
+def load_configs(args: argparse.Namespace, models: Sequence[Model]) -> dict[str, Config]:
+    """The configs of the models by their paths."""
+    paths = dict.fromkeys([args.config, *(model.config for model in models)])
+    return {path: load_config(path, args.cfg_options) for path in paths}
+
+
 def in_training_order(paths: Sequence[str]) -> list[str]:
     """Checkpoints by the last number in their names: a shell puts epoch_5 after epoch_10.
 
@@ -229,10 +235,7 @@ def main() -> None:
     training = in_training_order(
         [checked_checkpoint(path) for path in dict.fromkeys(args.over_training)]
     )
-    configs = {
-        path: load_config(path, args.cfg_options)
-        for path in dict.fromkeys([args.config, *(model.config for model in models)])
-    }
+    configs = load_configs(args, models)
     config = configs[args.config]
     init_default_scope(config.get("default_scope", "mmengine"))
     dataset, loader = build_data(config, args.split, args.num_images)
