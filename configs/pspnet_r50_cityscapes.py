@@ -1,6 +1,6 @@
 # PSPNet-R50 on Cityscapes, plain and from scratch: the baseline of the same code, without gates.
 #
-# Paper: mIoU 0.706, pixel accuracy 0.929 (section 5.2, validation set).
+# Paper: mIoU 0.706, pixel accuracy 0.929 (section 5, validation set).
 # Dense MACs: 1426.2 G per image of 1024x2048.
 # Ours: not run.
 #

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
 from mmcv.cnn import fuse_conv_bn
@@ -42,7 +42,9 @@ def accelerate(model: Model, *, path: str = "auto") -> Model | SlicedBackbone:
         ValueError: If it has no gated backbone, or ``path`` cannot run it.
     """
     _check(model)
-    copied = folded(model)
+    copied: Any = folded(model)
+    # Folding takes the parameters of the norm layers, which a count of parameters must include.
+    copied.num_params_before_folding = sum(each.numel() for each in model.parameters())
     if isinstance(copied, BACKBONES):
         return SlicedBackbone(copied, path=path)
     for name, module in list(copied.named_modules()):

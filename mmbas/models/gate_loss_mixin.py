@@ -142,8 +142,9 @@ def count_dense_macs(model: Any, inputs: Tensor) -> int:
 
 
 def num_params(model: nn.Module) -> int:
-    """Number of parameters."""
-    return sum(parameter.numel() for parameter in model.parameters())
+    """Number of parameters, of an accelerated model those before its norm layers were folded."""
+    before: int | None = getattr(model, "num_params_before_folding", None)
+    return before or sum(parameter.numel() for parameter in model.parameters())
 
 
 def used_params(

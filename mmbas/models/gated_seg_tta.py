@@ -18,7 +18,7 @@ class GatedSegTTAModel(SegTTAModel):
     It takes the place of ``tta_model=dict(type='SegTTAModel')`` where the model has
     :class:`mmbas.models.GateLossMixin`. On each merged data sample ``macs`` and ``dense_macs`` are
     sums over the augmented versions of the image; ``gates`` says which gates were open in any of
-    them, and ``open_fraction`` is its mean.
+    them, and ``open_fraction`` is its mean; ``params`` is the average.
     """
 
     def merge_preds(self, data_samples_list: Sequence[Sequence[Any]]) -> list[Any]:
@@ -30,5 +30,6 @@ class GatedSegTTAModel(SegTTAModel):
             dense_macs = sum(version.dense_macs for version in versions)
             gates = torch.stack([version.gates for version in versions]).any(dim=0)
             sample.macs, sample.dense_macs, sample.gates = macs, dense_macs, gates
+            sample.params = sum(version.params for version in versions) / len(versions)
             sample.open_fraction = gates.float().mean().item() if len(gates) else 1.0
         return merged

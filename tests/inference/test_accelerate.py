@@ -19,7 +19,7 @@ from mmbas.inference.accelerate import folded
 from mmbas.inference.execution_path import why_not_native
 from mmbas.metrics import count_macs, uncounted_modules
 
-RESULTS = ("macs", "dense_macs", "open_fraction")
+RESULTS = ("macs", "dense_macs", "params", "dense_params", "open_fraction")
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,7 @@
 """tools/train.py: trains, keeps what the options say, and refuses what it cannot do."""
 
 import json
+from unittest import mock
 
 import pytest
 import torch
@@ -18,6 +19,7 @@ from helpers import (
     write_config,
 )
 from mmengine.config import Config
+from mmengine.runner import FlexibleRunner
 
 
 def test_help_shows_examples():
@@ -98,3 +100,18 @@ def test_mixed_precision_on_a_cpu_is_bfloat16(tmp_path):
     checkpoint = torch.load(tmp_path / "run" / "epoch_1.pth", weights_only=False)
     weights = [tensor for tensor in checkpoint["state_dict"].values() if tensor.is_floating_point()]
     assert all(weight.dtype == torch.float32 and weight.isfinite().all() for weight in weights)
+
+
+def test_the_runner_that_fsdp_needs_is_chosen_by_the_config(tmp_path):
+    lines = (
+        'runner_type = "FlexibleRunner"\nstrategy = dict(type="SingleDeviceStrategy")\n'
+        "train_cfg = dict(max_epochs=1, val_interval=2)"
+    )
+    run, out = tmp_path / "run", tmp_path / "train.json"
+    arguments = [write_config(tmp_path, lines), "--work-dir", run]
+    train = FlexibleRunner.train
+    with mock.patch.object(FlexibleRunner, "train", autospec=True, side_effect=train) as called:
+        result = json_of(call_tool, "train", *arguments, out=out)
+    assert called.call_count == 1
+    assert (result["epochs"], result["iterations"]) == (1, 4)
+    assert (run / "epoch_1.pth").is_file()
