@@ -86,9 +86,13 @@ def _check(model: nn.Module) -> None:
 def _check_norms(backbone: nn.Module) -> None:
     for name, block in backbone.named_modules():
         if isinstance(block, GatedResidualBlock):
-            others = [norm for norm in block.norms if not isinstance(norm, _BatchNorm)]
+            others = [
+                norm
+                for norm in block.norms
+                if not isinstance(norm, _BatchNorm) or norm.weight is None
+            ]
             if others:
                 raise ValueError(
-                    "expected batch normalisation, which folds into the convolutions, but got "
-                    f"{type(others[0]).__name__} in {name}; run the masked model instead"
+                    "expected batch normalisation with weights, which folds into the convolutions, "
+                    f"but got {others[0]} in {name}; run the masked model instead"
                 )

@@ -41,7 +41,8 @@ class SlicedBackbone(nn.Module):
         for name, module in backbone.named_children():
             self.add_module(name, module)
         super().train(False)
-        self.register_load_state_dict_pre_hook(_refuse_state_dict)
+        # The public name of this method is not in torch 2.1.
+        self._register_load_state_dict_pre_hook(_refuse_state_dict)
         self._prepare()
 
     def _prepare(self) -> None:
@@ -67,7 +68,9 @@ class SlicedBackbone(nn.Module):
                 f"expected images of {self._dtype} on {self._device}, as the weights are, but got "
                 f"{x.dtype} on {x.device}; convert the images or move the model with .to(...)"
             )
-        with torch.autocast(x.device.type, enabled=False):
+        # torch 2.1 knows no autocast for meta tensors.
+        device_type = "cpu" if x.is_meta else x.device.type
+        with torch.autocast(device_type, enabled=False):
             outs, logits = self._execution(x, [gate._forced_logits for gate in self._gates])
         if any(gate._records is not None for gate in self._gates):
             self._record(x, logits)

@@ -54,6 +54,16 @@ def test_predictions_and_their_macs_are_those_of_the_masked_model(classifier, pa
         torch.testing.assert_close(one.pred_score, other.pred_score, rtol=1e-4, atol=1e-6)
 
 
+@pytest.mark.parametrize("path", paths())
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_invalid_images_are_refused_as_by_the_masked_model(classifier, path, value):
+    x = torch.randn(2, 3, 32, 32)
+    x[1, 0, 5, 5] = value
+    for model in (classifier, accelerate(classifier, path=path)):
+        with torch.no_grad(), pytest.raises(FloatingPointError, match="finite gate logits"):
+            model.predict(x, samples(2))
+
+
 def test_the_model_itself_is_left_alone(classifier):
     before = {key: value.clone() for key, value in classifier.state_dict().items()}
     fast = accelerate(classifier, path="torch")
@@ -192,5 +202,7 @@ def test_what_has_no_gates_or_no_path_is_refused():
         accelerate(GatedResNetCifar(20, gate=None).eval())
     with pytest.raises(ValueError, match="expected path in .*, but got 'fast'"):
         accelerate(GatedResNetCifar(20).eval(), path="fast")
-    with pytest.raises(ValueError, match="expected batch normalisation.*GroupNorm in layer1.0"):
+    with pytest.raises(ValueError, match="expected batch normalisation with weights.*affine=False"):
+        accelerate(GatedResNetCifar(20, norm_cfg=dict(type="BN", affine=False)).eval())
+    with pytest.raises(ValueError, match="expected batch normalisation.*GroupNorm.* in layer1.0"):
         accelerate(GatedResNetCifar(20, norm_cfg=dict(type="GN", num_groups=4)).eval())

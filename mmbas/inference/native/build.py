@@ -50,9 +50,12 @@ def find_compiler() -> tuple[str, ...]:
     """Command of the C++ compiler: the environment variable ``CXX``, else g++.
 
     Raises:
-        BuildError: If there is none.
+        BuildError: If there is none, or ``CXX`` is no command.
     """
-    command = shlex.split(os.environ.get("CXX", "")) or ["g++"]
+    try:
+        command = shlex.split(os.environ.get("CXX", "")) or ["g++"]
+    except ValueError as error:
+        raise BuildError(f"CXX is not a command ({error})") from error
     if shutil.which(command[0]) is None:
         raise BuildError(f"no C++ compiler was found ({command[0]})")
     return tuple(command)

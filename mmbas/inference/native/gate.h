@@ -36,7 +36,7 @@ static void run_gate(const Op &op, const Team &team, float *logits, const float 
     }
     for (int h = 0; h < op.hidden; h++) {
         float x = dot(op.weights + (int64_t)h * op.in_channels, means, op.in_channels);
-        hidden[h] = larger(x + op.bias[h], 0);
+        hidden[h] = larger(0, x + op.bias[h]);
     }
     for (int g = 0; g < op.out_channels; g++) {
         float x = dot(op.weights2 + (int64_t)g * op.hidden, hidden, op.hidden) + op.bias2[g];

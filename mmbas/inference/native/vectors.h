@@ -34,7 +34,8 @@ template <class V> static inline void store(float *p, V v) {
     *(typename Memory<V>::Floats *)p = v;
 }
 template <class V = Vec> static inline V splat(float x) { return x - V{}; }
-template <class V> static inline V relu(V v) { return v > 0 ? v : V{}; }
+// Written so that NaN stays NaN; the same one instruction.
+template <class V> static inline V relu(V v) { return V{} > v ? V{} : v; }
 template <class V> static inline V keep(V v, const int32_t *mask) {
     typedef typename Memory<V>::Bits Bits;
     return (V)((Bits)v & *(const Bits *)mask);
@@ -47,4 +48,4 @@ template <class V> static inline float sum(V v) {
 }
 
 static inline int64_t div_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
-static inline float larger(float a, float b) { return a > b ? a : b; }
+static inline float larger(float a, float b) { return a > b ? a : b; }  // b if it is NaN
