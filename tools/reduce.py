@@ -145,7 +145,8 @@ def reduced_config(config: Config, reduction: Reduction, checkpoint: Path) -> Co
     for part in (reduced.model, reduced.model.backbone):
         # The weights that the original network started from do not fit.
         part.pop("pretrained", None)
-        if (part.get("init_cfg") or {}).get("type") == "Pretrained":
+        init_cfg = part.get("init_cfg")
+        if isinstance(init_cfg, dict) and init_cfg.get("type") == "Pretrained":
             part.pop("init_cfg")
     if not reduction.has_gates and "gate_losses" in reduced.model:
         reduced.model.gate_losses = None
