@@ -4,7 +4,8 @@ data: CIFAR-10 (JPEG copy)        # the name of the data in every result
 results: results/cifar10-20e      # one JSON file per run
 length: 20                        # epochs (or iterations); the config's own if left out
 amp: true                         # bfloat16 mixed precision
-overrides: {train_dataloader.num_workers: 0}        # for all runs
+base: [base/cifar10-10k.yaml]     # files of settings for all runs, beside the plan
+overrides: {train_dataloader.num_workers: 0}        # for all runs, after those of base
 runs:
   - name: resnet20_bas_gamma{value}
     method: ResNet-20-BAS         # one line in the plot
@@ -24,7 +25,7 @@ from typing import Any
 from mmengine.fileio import load
 from yaml import YAMLError
 
-PLAN_KEYS = {"data", "results", "length", "amp", "overrides", "runs"}
+PLAN_KEYS = {"data", "results", "length", "amp", "base", "overrides", "runs"}
 RUN_KEYS = {"name", "method", "config", "vary", "overrides", "dense", "seeds", "length"}
 
 
@@ -74,20 +75,28 @@ def load_plan(path: str | Path) -> Plan:
         ValueError: If the file is none, with what is wrong in it.
     """
     path = Path(path)
-    if not path.is_file():
-        raise ValueError(f"expected a plan at {path}, but there is no such file")
-    try:
-        content = load(path)
-    except YAMLError as error:
-        raise ValueError(f"expected YAML in {path}, but got: {error}") from error
+    content = _read(path)
     if not isinstance(content, dict) or not {"data", "results", "runs"} <= set(content):
         raise ValueError(f"expected the keys data, results and runs in {path}")
     _refuse_unknown(set(content) - PLAN_KEYS, PLAN_KEYS, str(path))
+    overrides = dict(content.get("overrides") or {})
+    for name in reversed(content.get("base") or []):
+        overrides = {**_read(path.parent / name), **overrides}
+    content["overrides"] = overrides
     runs = [run for entry in content["runs"] for run in _runs_of(entry, content, path)]
     names = [run.name for run in runs]
     if twice := sorted({name for name in names if names.count(name) > 1}):
         raise ValueError(f"expected each name once in {path}, but got {twice} more than once")
     return Plan(runs, Path(content["results"]))
+
+
+def _read(path: Path) -> Any:
+    if not path.is_file():
+        raise ValueError(f"expected a plan at {path}, but there is no such file")
+    try:
+        return load(path)
+    except YAMLError as error:
+        raise ValueError(f"expected YAML in {path}, but got: {error}") from error
 
 
 def _runs_of(entry: dict[str, Any], plan: dict[str, Any], path: Path) -> list[Run]:
@@ -103,7 +112,7 @@ def _runs_of(entry: dict[str, Any], plan: dict[str, Any], path: Path) -> list[Ru
             method=entry["method"],
             config=entry["config"],
             overrides={
-                **(plan.get("overrides") or {}),
+                **plan["overrides"],
                 **(entry.get("overrides") or {}),
                 **({} if vary["key"] is None else {vary["key"]: value}),
             },

@@ -54,6 +54,14 @@ def test_the_run_s_config_has_settings_seed_and_length(tmp_path):
     assert config.train_cfg.max_epochs == 3
 
 
+def test_settings_of_base_files_come_first_and_later_ones_win(tmp_path):
+    (tmp_path / "one.yaml").write_text("{a: 1, b: 1, c: 1, train_dataloader.num_workers: 1}")
+    (tmp_path / "two.yaml").write_text("{b: 2, c: 2}")
+    text = PLAN.replace("\noverrides: {", "\nbase: [one.yaml, two.yaml]\noverrides: {c: 3, ")
+    run = load_plan(write(tmp_path, text)).runs[0]
+    assert run.overrides == {"a": 1, "b": 2, "c": 3, "train_dataloader.num_workers": 0}
+
+
 @pytest.mark.parametrize(
     "path", sorted((ROOT / "plans").glob("*.yaml")), ids=lambda path: path.stem
 )
@@ -73,6 +81,7 @@ def test_the_project_s_plans_fit_their_configs(path):
         (PLAN.replace("    dense: true", "    dense: true\n    gamma: 1"), r"run plain.*gamma"),
         (PLAN.replace("    method: plain\n", ""), "expected name, method and config of each run"),
         (PLAN.replace("gated_{value}", "gated"), r"\['gated_seed0'\] more than once"),
+        ("base: [none.yaml]\n" + PLAN, "expected a plan at .*none.yaml"),
         (PLAN.replace("values: [0.1, 0.2]", "value: 0.1"), "expected key and values in vary"),
     ],
 )
