@@ -6,12 +6,15 @@ Weights are copied once into a layout from which those of the open channels are 
     gated inputs      (kernel height, kernel width, I + 1, O)      gather rows
     both              (O + 1, kernel height, kernel width, I + 1)  gather rows, then in the rows
 
-The additional channel is zero. Lists of open channels are filled up with it to multiples of 16:
-the vector units compute no fewer channels anyway, and oneDNN, which prepares itself anew for each
-shape that it meets (0.3 to 0.5 ms), meets few.
+The additional channel is zero. Lists of open channels are filled up with it: those of a
+convolution's outputs to multiples of 16, since the vector units compute no fewer anyway, those of
+its inputs to multiples of 4 only, so that oneDNN, which prepares itself anew for each shape that it
+meets (0.3 to 0.5 ms), meets few.
 """
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -21,28 +24,41 @@ from mmbas.gates.conv_macs import conv_output_size
 from mmbas.inference.fused_ops import add_conv2d_relu_, conv2d, linear
 from mmbas.inference.scratch import Scratch
 
-CHANNEL_MULTIPLE = 16
+OUTPUT_MULTIPLE = 16
+INPUT_MULTIPLE = 4
 
 # Up to this many output positions a 3x3 convolution is faster as a matrix product of copied
 # patches: F.conv2d reorders its weights in every call, 2 ms of 3.5 ms for 512 channels on 7x7.
 MAX_PATCHES = 14 * 14
 
 
-def padded_indices(is_open: Tensor) -> Tensor | None:
-    """Indices of the open channels, filled up with the zero channel; None if all are computed.
+@dataclass(frozen=True)
+class OpenChannels:
+    """Indices of the open channels between two convolutions; index C is the zero channel.
+
+    Attributes:
+        outputs: What the first convolution computes, shape (K,), K a multiple of 16 or 0.
+        inputs: What the second one takes of them, the first (L,), L a multiple of 4 or 0.
+    """
+
+    outputs: Tensor
+    inputs: Tensor
+
+
+def open_channels(is_open: Tensor) -> OpenChannels | None:
+    """The open channels; None if all are computed.
 
     Args:
         is_open: Shape (C,), bool.
-
-    Returns:
-        Sorted indices, shape (K,), K a multiple of 16 or 0; index C is the zero channel.
     """
     num_channels = len(is_open)
     indices = is_open.nonzero()[:, 0]
-    padded = -(-len(indices) // CHANNEL_MULTIPLE) * CHANNEL_MULTIPLE
-    if padded >= num_channels and len(indices) == num_channels:
+    count = len(indices)
+    padded = _round_up(count, OUTPUT_MULTIPLE)
+    if padded >= num_channels and count == num_channels:
         return None
-    return F.pad(indices, (0, padded - len(indices)), value=num_channels)
+    outputs = F.pad(indices, (0, padded - count), value=num_channels)
+    return OpenChannels(outputs, outputs[: _round_up(count, INPUT_MULTIPLE)])
 
 
 class OpenChannelConv:
@@ -75,38 +91,44 @@ class OpenChannelConv:
         if self.inputs_first:
             weight = weight.permute(1, 2, 3, 0)
         self.weight = weight.contiguous()
+        taps = self.kernel_size[0] * self.kernel_size[1]
+        self.first_rows = torch.arange(taps, device=weight.device)[:, None] * weight.shape[2]
         bias = conv.bias
         bias = weight.new_zeros(conv.out_channels) if bias is None else bias.detach()
         self.bias = F.pad(bias, (0, 1)) if gated_outputs else bias
 
-    def __call__(self, x: Tensor, inputs: Tensor | None, outputs: Tensor | None) -> Tensor:
+    def __call__(
+        self, x: Tensor, inputs: OpenChannels | None, outputs: OpenChannels | None
+    ) -> Tensor:
         """``relu(conv(x))`` at the open output channels.
 
         Args:
-            x: The open input channels of one image, shape (H, W, K), contiguous.
-            inputs: Their indices as of :func:`padded_indices`; None if there are all.
+            x: One image, shape (H, W, K), contiguous: the outputs of the convolution before.
+            inputs: The open ones among its channels; None if there are all.
             outputs: Those of the output channels to compute.
 
         Returns:
             Shape (H', W', number of output channels), contiguous.
         """
         size = self.output_size((x.shape[0], x.shape[1]))
-        bias = self.dense_bias if outputs is None else self.bias[outputs]
+        bias = self.dense_bias if outputs is None else self.bias[outputs.outputs]
+        x = _taken(x, inputs)
         if 0 in (x.shape[2], len(bias)):  # a convolution of nothing is its bias
             return bias.relu().expand(*size, len(bias)).contiguous()
-        weight = self._gather(inputs, outputs)
+        weight = self._gather(inputs and inputs.inputs, outputs and outputs.outputs)
         if (rows := self._rows(x, size)) is not None:
             return linear(rows, _matrix(weight), bias, relu=True).view(*size, len(bias))
         out = conv2d(_nchw(x), weight, bias, **self.geometry, relu=True)
         return out[0].permute(1, 2, 0).contiguous()
 
-    def add_to(self, total: Tensor, x: Tensor, inputs: Tensor | None) -> None:
+    def add_to(self, total: Tensor, x: Tensor, inputs: OpenChannels | None) -> None:
         """``total = relu(total + conv(x))`` in place, ``total`` of shape (H', W', O)."""
         size = self.output_size((x.shape[0], x.shape[1]))
+        x = _taken(x, inputs)
         if x.shape[2] == 0:
             total.add_(self.bias).relu_()
             return
-        weight = self._gather(inputs, None)
+        weight = self._gather(inputs and inputs.inputs, None)
         small = size[0] * size[1] <= MAX_PATCHES
         if small and (rows := self._rows(x, size)) is not None:
             out = linear(rows, _matrix(weight), self.bias, relu=False)
@@ -134,9 +156,9 @@ class OpenChannelConv:
         if inputs is None and outputs is None:
             return self.conv.weight
         if self.inputs_first and inputs is not None:
-            height, width, num_inputs, num_outputs = self.weight.shape
-            first = torch.arange(height * width, device=self.weight.device)[:, None] * num_inputs
-            rows = self._select("weight", self.weight.view(-1, num_outputs), first + inputs)
+            height, width, _, num_outputs = self.weight.shape
+            indices = self.first_rows + inputs
+            rows = self._select("weight", self.weight.view(-1, num_outputs), indices)
             return rows.view(height, width, -1, num_outputs).permute(3, 2, 0, 1)
         weight = self.weight[: self.conv.out_channels]
         if outputs is not None:
@@ -180,6 +202,11 @@ class OpenChannelConv:
         )
 
 
+def _taken(x: Tensor, inputs: OpenChannels | None) -> Tensor:
+    """The channels of one image that a convolution takes."""
+    return x if inputs is None else x[..., : len(inputs.inputs)]
+
+
 def _nchw(x: Tensor) -> Tensor:
     """One image, shape (H, W, C), as a channels_last batch, shape (1, C, H, W)."""
     return x[None].permute(0, 3, 1, 2)  # the other order gives strides that torch takes for NCHW
@@ -188,3 +215,7 @@ def _nchw(x: Tensor) -> Tensor:
 def _matrix(weight: Tensor) -> Tensor:
     """Weights, shape (O, I, kernel height, kernel width), as (O, taps times I)."""
     return weight.permute(0, 2, 3, 1).flatten(1)
+
+
+def _round_up(count: int, multiple: int) -> int:
+    return -(-count // multiple) * multiple

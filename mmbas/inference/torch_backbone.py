@@ -18,7 +18,7 @@ from mmbas.gates.gate_output import Gate
 from mmbas.inference.execution_path import Backbone
 from mmbas.inference.folded_gate import logits_function
 from mmbas.inference.fused_ops import add_conv2d_relu_, conv2d
-from mmbas.inference.open_channel_conv import OpenChannelConv, padded_indices
+from mmbas.inference.open_channel_conv import OpenChannelConv, open_channels
 from mmbas.inference.scratch import Scratch
 from mmbas.inference.shortcut import shortcut_function
 
@@ -47,6 +47,7 @@ class TorchBlock:
         self.gate: Gate | None = block.gate
         self.compute_logits = logits_function(block.gate) if block.gate else None
         self.shortcut = shortcut_function(block.downsample) if block.downsample else None
+        self.dense_macs_of: dict[tuple[int, int], int] = {}
         self.inner_gates = block.inner_gates if block.gate else [None] * (len(block.convs) - 1)
         self.convs = [
             OpenChannelConv(
@@ -73,19 +74,22 @@ class TorchBlock:
             total = self.shortcut(x)
         else:
             total = x.clone() if keep_input else x
-        if self.gate is None or self._dense_macs(x) < MIN_SLICED_MACS:
+        if self.gate is None or self._dense_macs((x.shape[1], x.shape[2])) < MIN_SLICED_MACS:
             self._add_masked(total, x_nchw, logits > 0)
         else:
             for image, is_open, image_total in zip(x, logits > 0, total, strict=True):
                 self._add_sliced(image_total, image, is_open)
         return total, logits
 
-    def _dense_macs(self, x: Tensor) -> int:
-        macs, size = 0, (x.shape[1], x.shape[2])
-        for conv in self.convs:
-            size = conv.output_size(size)
-            macs += size[0] * size[1] * conv.conv.weight.numel()
-        return macs
+    def _dense_macs(self, size: tuple[int, int]) -> int:
+        """MACs of the convolutions for an image of height and width ``size``."""
+        if size not in self.dense_macs_of:
+            macs, out = 0, size
+            for conv in self.convs:
+                out = conv.output_size(out)
+                macs += out[0] * out[1] * conv.conv.weight.numel()
+            self.dense_macs_of[size] = macs
+        return self.dense_macs_of[size]
 
     def _add_masked(self, total: Tensor, x: Tensor, is_open: Tensor) -> None:
         """Add the residual branch of a batch, all channels computed, and apply the last ReLU."""
@@ -102,7 +106,7 @@ class TorchBlock:
         *inner, last = self.convs
         inputs = None
         for conv, gated in zip(inner, self.inner_gates, strict=True):
-            outputs = padded_indices(is_open[gated]) if gated else None
+            outputs = open_channels(is_open[gated]) if gated else None
             x = conv(x, inputs, outputs)
             inputs = outputs
         last.add_to(total, x, inputs)

@@ -12,7 +12,7 @@ from mmbas.blocks import GatedBasicBlock, GatedBottleneck
 from mmbas.gates import force_gate_logits, named_gates
 from mmbas.inference import accelerate, open_channel_conv, torch_backbone
 from mmbas.inference.accelerate import folded
-from mmbas.inference.open_channel_conv import OpenChannelConv, padded_indices
+from mmbas.inference.open_channel_conv import OpenChannelConv, open_channels
 from mmbas.inference.scratch import Scratch
 from mmbas.inference.torch_backbone import TorchBlock
 from mmbas.measure import peak_bytes
@@ -108,7 +108,7 @@ def test_every_way_to_convolve_gives_the_same(monkeypatch):
         monkeypatch.setattr(open_channel_conv, "MAX_PATCHES", max_patches)
         sliced = OpenChannelConv(conv, gated_inputs=False, gated_outputs=True, scratch=Scratch())
         with torch.no_grad():
-            outs.append(sliced(x, None, padded_indices(is_open)))
+            outs.append(sliced(x, None, open_channels(is_open)))
     with torch.no_grad():
         expected = conv(x.permute(2, 0, 1)[None])[0].permute(1, 2, 0).relu()
     num_open = int(is_open.sum())
@@ -119,13 +119,16 @@ def test_every_way_to_convolve_gives_the_same(monkeypatch):
 
 def test_indices_are_filled_up_with_the_zero_channel():
     is_open = torch.zeros(40, dtype=torch.bool)
-    assert padded_indices(is_open).tolist() == []
+    assert open_channels(is_open).outputs.tolist() == []
+    assert open_channels(is_open).inputs.tolist() == []
     is_open[[3, 7]] = True
-    assert padded_indices(is_open).tolist() == [3, 7] + [40] * 14
+    assert open_channels(is_open).outputs.tolist() == [3, 7] + [40] * 14
+    assert open_channels(is_open).inputs.tolist() == [3, 7, 40, 40]
     is_open[:] = True
-    assert padded_indices(is_open) is None
+    assert open_channels(is_open) is None
     is_open[0] = False
-    assert padded_indices(is_open).tolist() == [*range(1, 40)] + [40] * 9
+    assert open_channels(is_open).outputs.tolist() == [*range(1, 40)] + [40] * 9
+    assert open_channels(is_open).inputs.tolist() == [*range(1, 40), 40]
 
 
 NETWORKS = {

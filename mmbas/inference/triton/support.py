@@ -39,13 +39,20 @@ def why_unsupported(backbone: nn.Module) -> str | None:
     )
 
 
-def _why_not_here(backbone: nn.Module) -> str | None:
+def why_no_triton() -> str | None:
+    """Why there is no usable Triton: a clause for a message; None if there is."""
     if importlib.util.find_spec("triton") is None:
         return "triton is not installed"
     import triton
 
     if int(triton.__version__.split(".")[0]) < 3:
         return f"triton {triton.__version__} is older than 3.0"
+    return None
+
+
+def _why_not_here(backbone: nn.Module) -> str | None:
+    if reason := why_no_triton():
+        return reason
     if interpreted():
         return None
     if not torch.cuda.is_available():

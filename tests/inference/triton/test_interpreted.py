@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import subprocess
 import sys
@@ -15,11 +14,10 @@ from inference.triton.prepared import prepared
 
 from mmbas.backbones import GatedResNetCifar
 from mmbas.inference.triton import TritonBackbone, why_unsupported
+from mmbas.inference.triton.support import why_no_triton
 
-has_triton = importlib.util.find_spec("triton") is not None
 
-
-@pytest.mark.skipif(not has_triton, reason="needs triton")
+@pytest.mark.skipif(why_no_triton() is not None, reason=str(why_no_triton()))
 @pytest.mark.parametrize("cases", ["interpreted_conv_cases.py", "interpreted_network_cases.py"])
 def test_interpreted(cases):
     """In a process of its own: whether kernels are interpreted is fixed when triton is imported."""
@@ -47,7 +45,7 @@ def test_interpreted(cases):
 @pytest.mark.skipif(os.environ.get("TRITON_INTERPRET") == "1", reason="interpreted")
 def test_without_a_gpu_the_path_says_so():
     backbone = prepared(GatedResNetCifar(20))
-    reason = "there is no GPU" if has_triton else "triton is not installed"
+    reason = why_no_triton() or "there is no GPU"
     assert reason in why_unsupported(backbone)
     with pytest.raises(ValueError, match=reason):
         TritonBackbone(backbone)
