@@ -8,7 +8,9 @@
 #
 #   python tools/train.py configs/pspnet_r18_bas_1500_camvid-240x180.py --amp
 #
-# Knob: lambda: --cfg-options model.gate_losses.bas.loss_weight=0.05
+# Knob: lambda, and how the loss of the gates is summed up, the better of the two here:
+#   --cfg-options model.gate_losses.bas.loss_weight=0.05
+#   --cfg-options model.gate_losses.bas.reduction=layer_mean
 _base_ = [
     "_base_/models/pspnet_r18_bas.py",
     "_base_/datasets/camvid_240x180.py",
