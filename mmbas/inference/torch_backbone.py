@@ -67,8 +67,9 @@ class TorchBlock:
             keep_input: Whether ``x`` must not be overwritten.
         """
         x_nchw = x.permute(0, 3, 1, 2)
-        logits = x.new_zeros(len(x), 0)
-        if self.compute_logits is not None:
+        if self.compute_logits is None:
+            logits = x.new_zeros(len(x), 0)
+        else:
             logits = force(self.compute_logits(x), forced)
         if self.shortcut is not None:
             total = self.shortcut(x)

@@ -1,9 +1,11 @@
-# The gated ResNet-50 of the target-MACs recipe, which is not the paper's: it starts from a plain
-# network with nearly all gates open, is drawn to an average cost, and learns from the plain one.
-# The weights are MMPretrain's resnet50_8xb32_in1k, top-1 76.55 %. (The same file is at
+# The gated ResNet-50 of the target-MACs recipe and the plain network that it starts from:
+# MMPretrain's resnet50_8xb32_in1k, top-1 76.55 %. (The same file is at
 # https://download.openmmlab.com/mmclassification/v0/resnet/.)
-_plain_checkpoint = (
-    "https://mmassets.onedl.ai/mmclassification/v0/resnet/resnet50_8xb32_in1k_20210831-ea4938fc.pth"
+_base_ = "target_macs.py"
+_init_cfg = dict(
+    type="Pretrained",
+    checkpoint="https://mmassets.onedl.ai/mmclassification/v0/resnet/"
+    "resnet50_8xb32_in1k_20210831-ea4938fc.pth",
 )
 _head = dict(
     type="LinearClsHead",
@@ -12,28 +14,12 @@ _head = dict(
     loss=dict(type="CrossEntropyLoss", loss_weight=1.0),
     topk=(1, 5),
 )
+_backbone = dict(type="mmbas.GatedResNet", depth=50)
 
 model = dict(
-    type="mmbas.DistilledClassifier",
-    backbone=dict(
-        type="mmbas.GatedResNet",
-        depth=50,
-        gate=dict(type="mmbas.ChannelGate", init_open_prob=0.9),
-    ),
-    neck=dict(type="GlobalAveragePooling"),
+    backbone=_backbone,
     head=_head,
-    init_cfg=dict(type="Pretrained", checkpoint=_plain_checkpoint),
-    gate_losses=dict(
-        bas=dict(type="mmbas.BatchShapingLoss", loss_weight=0.75),
-        target=dict(type="mmbas.TargetMACsLoss", target=0.4, loss_weight=100.0),
-    ),
-    teacher=dict(
-        type="mmbas.GatedImageClassifier",
-        backbone=dict(type="mmbas.GatedResNet", depth=50, gate=None),
-        neck=dict(type="GlobalAveragePooling"),
-        head=_head,
-        init_cfg=dict(type="Pretrained", checkpoint=_plain_checkpoint),
-    ),
-    distill_weight=1.0,
-    temperature=4.0,
+    init_cfg=_init_cfg,
+    gate_losses=dict(target=dict(target=0.4)),
+    teacher=dict(backbone=_backbone, head=_head, init_cfg=_init_cfg),
 )

@@ -1,19 +1,17 @@
 # The target-MACs recipe, which is not the paper's, on CIFAR-10. Batch-shaping makes the gates
 # conditional over the first fifth, the target's weight grows from one tenth to two fifths.
 # A run of another length changes train_cfg.max_epochs, param_scheduler.T_max and the windows.
+_base_ = "cifar10_500e.py"
 max_epochs = 100
 
-optim_wrapper = dict(
-    optimizer=dict(type="SGD", lr=0.1, momentum=0.9, nesterov=True, weight_decay=5e-4),
-    paramwise_cfg=dict(custom_keys={".gate.": dict(decay_mult=0.0)}),
-)
 param_scheduler = dict(
-    type="CosineAnnealingLR", by_epoch=True, T_max=max_epochs, convert_to_iter_based=True
+    _delete_=True,
+    type="CosineAnnealingLR",
+    by_epoch=True,
+    T_max=max_epochs,
+    convert_to_iter_based=True,
 )
-
-train_cfg = dict(by_epoch=True, max_epochs=max_epochs, val_interval=10)
-val_cfg = dict()
-test_cfg = dict()
+train_cfg = dict(max_epochs=max_epochs)
 
 custom_hooks = [
     dict(
@@ -26,5 +24,3 @@ custom_hooks = [
     ),
     dict(type="mmbas.GateMonitorHook", interval=50),
 ]
-
-auto_scale_lr = dict(base_batch_size=256)

@@ -1,19 +1,10 @@
 # The target-MACs recipe, which is not the paper's, on ImageNet: the paper's number of epochs and
 # batch-shaping window, the target's weight growing from epoch 10 to 60, a cosine learning rate.
 # A run of another length changes train_cfg.max_epochs, param_scheduler.T_max and the windows.
-max_epochs = 150
-
-optim_wrapper = dict(
-    optimizer=dict(type="SGD", lr=0.1, momentum=0.9, nesterov=True, weight_decay=1e-4),
-    paramwise_cfg=dict(custom_keys={".gate.": dict(decay_mult=0.0)}),
-)
+_base_ = "imagenet_150e.py"
 param_scheduler = dict(
-    type="CosineAnnealingLR", by_epoch=True, T_max=max_epochs, convert_to_iter_based=True
+    _delete_=True, type="CosineAnnealingLR", by_epoch=True, T_max=150, convert_to_iter_based=True
 )
-
-train_cfg = dict(by_epoch=True, max_epochs=max_epochs, val_interval=1)
-val_cfg = dict()
-test_cfg = dict()
 
 custom_hooks = [
     dict(
@@ -26,5 +17,3 @@ custom_hooks = [
     ),
     dict(type="mmbas.GateMonitorHook", interval=50),
 ]
-
-auto_scale_lr = dict(base_batch_size=256)
