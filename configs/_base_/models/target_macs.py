@@ -1,6 +1,6 @@
-# The target-MACs recipe, which is not the paper's: a network starts from a plain one with nearly all
-# gates open, is drawn to an average cost, and learns from the plain one. The two networks and their
-# weights come with the files that build on this one.
+# The target-MACs recipe, which is not the paper's: a network starts from a plain one with nearly
+# all gates open, is drawn to an average cost, and learns from the plain one. The two networks and
+# their weights come with the files that build on this one.
 model = dict(
     type="mmbas.DistilledClassifier",
     backbone=dict(gate=dict(type="mmbas.ChannelGate", init_open_prob=0.9)),
