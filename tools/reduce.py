@@ -8,18 +8,15 @@ from __future__ import annotations
 
 import argparse
 import copy
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 from mmengine.config import Config
 from mmengine.device import get_device
-from mmengine.evaluator import Evaluator
-from mmengine.runner import CheckpointLoader, Runner, load_checkpoint
+from mmengine.runner import CheckpointLoader
 
 from mmbas.command_line import (
-    build_model,
     check_data_roots,
     check_has_gates,
     checked_checkpoint,
@@ -30,7 +27,8 @@ from mmbas.command_line import (
     with_origin,
     write_json,
 )
-from mmbas.inference.calibration import evaluate, measure_open_rates, select_images
+from mmbas.inference.calibration import measure_open_rates, select_images
+from mmbas.inference.calibration_data import changes, data_loader, evaluate_test_set, load_model
 from mmbas.inference.reduction import Reduction, reduce_model
 
 
@@ -81,26 +79,6 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def data_loader(config: Config, part: str) -> Any:
-    """The images of a part of the data as the test set is read: in order, not augmented."""
-    loader = copy.deepcopy(config.test_dataloader)
-    if part != "test":
-        dataset = copy.deepcopy(config[f"{part}_dataloader"].dataset)
-        set_pipeline(dataset, loader.dataset.pipeline)
-        loader.dataset = dataset
-    return Runner.build_dataloader(loader)
-
-
-def set_pipeline(dataset: Any, pipeline: Any) -> None:
-    """Give a dataset, or those that it wraps, another pipeline."""
-    wrapped = dataset.get("datasets") or [dataset.get("dataset")]
-    if wrapped == [None]:
-        dataset.pipeline = pipeline
-    for inner in wrapped:
-        if inner is not None:
-            set_pipeline(inner, pipeline)
-
-
 def class_numbers(names: Sequence[str] | None, known: Sequence[str]) -> list[int] | None:
     """Numbers of the classes given by name or number."""
     if names is None:
@@ -114,28 +92,6 @@ def class_numbers(names: Sequence[str] | None, known: Sequence[str]) -> list[int
         else:
             raise ValueError(f"expected a class in {', '.join(known)}, but got {name}")
     return numbers
-
-
-def load_model(config: Config, checkpoint: str) -> Any:
-    config = copy.deepcopy(config)
-    if "data_preprocessor" in config:
-        config.model.setdefault("data_preprocessor", config.data_preprocessor)
-    model = build_model(config)
-    load_checkpoint(model, checkpoint, map_location="cpu", logger="silent")
-    return model.to(get_device())
-
-
-def test(config: Config, model: Any, classes: Sequence[int] | None) -> dict[str, Any]:
-    """The config's metrics, conditional MACs and parameters."""
-    loader = data_loader(config, "test")
-    metrics = config.test_evaluator
-    metrics = list(metrics) if isinstance(metrics, list) else [metrics]
-    if not any(metric["type"].endswith("ConditionalMACs") for metric in metrics):
-        metrics.append(dict(type="mmbas.ConditionalMACs"))
-    evaluator = Evaluator(metrics)
-    evaluator.dataset_meta = loader.dataset.metainfo
-    result = evaluate(model, select_images(loader, classes=classes), evaluator)
-    return {**result, "params": sum(p.numel() for p in model.parameters())}
 
 
 def reduced_config(config: Config, reduction: Reduction, checkpoint: Path) -> Config:
@@ -172,12 +128,6 @@ def write_reduced(args: argparse.Namespace, config: Config, reduction: Reduction
     return load_config(str(out.with_suffix(".py")))
 
 
-def show(before: dict[str, Any], after: dict[str, Any]) -> Iterator[list[str]]:
-    for key in before:
-        if isinstance(before[key], (int, float)):
-            yield [key, *(f"{result.get(key, float('nan')):,.6g}" for result in (before, after))]
-
-
 def main() -> None:
     args = parse_args()
     config = load_config(args.config, args.cfg_options)
@@ -192,14 +142,14 @@ def main() -> None:
     images = select_images(loader, classes=classes, num_images=args.num_images)
     rates, num_images = measure_open_rates(model, images)
     reduction = reduce_model(model.cpu(), rates, min_rate=args.min_rate, max_rate=args.max_rate)
-    before = test(config, model.to(get_device()), classes)
+    before = evaluate_test_set(config, model.to(get_device()), classes)
     reduced = write_reduced(args, config, reduction)
-    after = test(reduced, load_model(reduced, args.out), classes)
+    after = evaluate_test_set(reduced, load_model(reduced, args.out), classes)
     print(
         f"{reduction.num_gates} gates: {reduction.num_removed} channels removed, "
         f"{reduction.num_folded} gates folded, by {num_images} images ({args.data})"
     )
-    print(format_table(["test set", "before", "after"], list(show(before, after))))
+    print(format_table(["test set", "before", "after"], changes(before, after)))
     result = {
         "before": before,
         "after": after,

@@ -115,7 +115,7 @@ class OpenChannelConv:
         x = _taken(x, inputs)
         if 0 in (x.shape[2], len(bias)):  # a convolution of nothing is its bias
             return bias.relu().expand(*size, len(bias)).contiguous()
-        weight = self._gather(inputs and inputs.inputs, outputs and outputs.outputs)
+        weight = self._gather(inputs, outputs)
         if (rows := self._rows(x, size)) is not None:
             return linear(rows, _matrix(weight), bias, relu=True).view(*size, len(bias))
         out = conv2d(_nchw(x), weight, bias, **self.geometry, relu=True)
@@ -128,7 +128,7 @@ class OpenChannelConv:
         if x.shape[2] == 0:
             total.add_(self.bias).relu_()
             return
-        weight = self._gather(inputs and inputs.inputs, None)
+        weight = self._gather(inputs, None)
         small = size[0] * size[1] <= MAX_PATCHES
         if small and (rows := self._rows(x, size)) is not None:
             out = linear(rows, _matrix(weight), self.bias, relu=False)
@@ -151,31 +151,31 @@ class OpenChannelConv:
         """Stride, padding and dilation by name."""
         return dict(stride=self.stride, padding=self.padding, dilation=self.dilation)
 
-    def _gather(self, inputs: Tensor | None, outputs: Tensor | None) -> Tensor:
+    def _gather(self, inputs: OpenChannels | None, outputs: OpenChannels | None) -> Tensor:
         """Weights of the open channels, shape (O, I, kernel height, kernel width), not copied."""
         if inputs is None and outputs is None:
             return self.conv.weight
         if self.inputs_first and inputs is not None:
             height, width, _, num_outputs = self.weight.shape
-            indices = self.first_rows + inputs
+            indices = self.first_rows + inputs.inputs
             rows = self._select("weight", self.weight.view(-1, num_outputs), indices)
             return rows.view(height, width, -1, num_outputs).permute(3, 2, 0, 1)
         weight = self.weight[: self.conv.out_channels]
         if outputs is not None:
-            weight = self._select("rows", self.weight.flatten(1), outputs)
+            weight = self._select("rows", self.weight.flatten(1), outputs.outputs)
             weight = weight.view(-1, *self.weight.shape[1:])
         if self.gated_inputs:
             weight = self._gather_in_rows(weight, inputs)
         return weight.permute(0, 3, 1, 2)
 
-    def _gather_in_rows(self, weight: Tensor, inputs: Tensor | None) -> Tensor:
+    def _gather_in_rows(self, weight: Tensor, inputs: OpenChannels | None) -> Tensor:
         if inputs is None:
             return weight[..., : self.conv.in_channels].contiguous()
         rows = weight.view(-1, weight.shape[3])
-        columns = inputs.expand(len(rows), -1)
+        columns = inputs.inputs.expand(len(rows), -1)
         # Not index_select, which takes columns with one thread only.
         out = torch.gather(rows, 1, columns, out=self.scratch.take("weight", columns.shape, rows))
-        return out.view(*weight.shape[:3], len(inputs))
+        return out.view(*weight.shape[:3], columns.shape[1])
 
     def _select(self, name: str, source: Tensor, indices: Tensor) -> Tensor:
         """Rows of a matrix, in memory that the next call overwrites."""

@@ -1,0 +1,92 @@
+"""Move a trained gated network to another average cost by one shift of all its gates.
+
+The last step of the target-MACs recipe: what a network costs in evaluation differs by a point or
+two from what its loss saw in training. No labels are used, and nothing is trained.
+"""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import torch
+from mmengine.runner import CheckpointLoader
+
+from mmbas.command_line import (
+    check_data_roots,
+    check_has_gates,
+    checked_checkpoint,
+    config_parser,
+    format_table,
+    load_config,
+    run_tool,
+    with_origin,
+    write_json,
+)
+from mmbas.inference.calibration import select_images
+from mmbas.inference.calibration_data import changes, data_loader, evaluate_test_set, load_model
+from mmbas.inference.match_macs import match_macs
+
+
+def parse_args() -> argparse.Namespace:
+    run = "configs/resnet20_bas_digits.py work_dirs/quickstart/epoch_40.pth"
+    parser = config_parser(
+        __doc__,
+        examples=[
+            f"python tools/match_macs.py {run} --target 0.5 --out work_dirs/quickstart/half.pth"
+        ],
+    )
+    parser.add_argument("checkpoint", help="checkpoint file of a gated network")
+    parser.add_argument(
+        "--target", required=True, type=float, metavar="F", help="average MACs / dense MACs"
+    )
+    parser.add_argument("--out", required=True, metavar="FILE.pth", help="the shifted checkpoint")
+    parser.add_argument(
+        "--data",
+        choices=["train", "val", "test"],
+        default="train",
+        help="images to measure the cost on: this part of the data, through the test pipeline "
+        "(train)",
+    )
+    parser.add_argument(
+        "--num-images", type=int, metavar="N", default=2000, help="the first N of them (2000)"
+    )
+    return parser.parse_args()
+
+
+def main() -> None:
+    args = parse_args()
+    config = load_config(args.config, args.cfg_options)
+    checked_checkpoint(args.checkpoint)
+    check_data_roots(config, [f"{args.data}_dataloader", "test_dataloader"])
+    model = load_model(config, args.checkpoint)
+    check_has_gates(model, args.checkpoint)
+    before = evaluate_test_set(config, model)
+    batches = list(select_images(data_loader(config, args.data), num_images=args.num_images))
+    shift, reached = match_macs(model, batches, args.target)
+    after = evaluate_test_set(config, model)
+    checkpoint = CheckpointLoader.load_checkpoint(args.checkpoint, "cpu", logger="silent")
+    meta = {**checkpoint.get("meta", {}), "logit_shift": shift}
+    Path(args.out).parent.mkdir(parents=True, exist_ok=True)
+    torch.save({"meta": meta, "state_dict": model.cpu().state_dict()}, args.out)
+    num_images = sum(len(batch["data_samples"]) for batch in batches)
+    print(
+        f"{shift:+.3f} on all gate logits: {reached:.4f} of the MACs of {num_images} images "
+        f"({args.data})"
+    )
+    print(format_table(["test set", "before", "after"], changes(before, after)))
+    result = {
+        "target": args.target,
+        "shift": shift,
+        "macs/fraction": reached,
+        "num_images": num_images,
+        "before": before,
+        "after": after,
+        "checkpoint": args.checkpoint,
+        "out": args.out,
+    }
+    write_json(args.out_json, with_origin(result, args.config))
+
+
+if __name__ == "__main__":
+    run_tool(main)
