@@ -219,7 +219,7 @@ def format_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def run_tool(main: Callable[[], None]) -> None:
-    """Run a tool; input that mmbas refuses is one line on stderr and exit code 2.
+    """Run a tool; input that mmbas or the file system refuses is one line and exit code 2.
 
     Errors from anywhere else keep their traceback: they may be bugs.
     """
@@ -229,6 +229,11 @@ def run_tool(main: Callable[[], None]) -> None:
         sys.stderr.write(
             f"error: expected a network to download what the config names, but got {error}; put "
             "the files in place first, see docs/data.md\n"
+        )
+        sys.exit(2)
+    except (PermissionError, NotADirectoryError, IsADirectoryError, FileExistsError) as error:
+        sys.stderr.write(
+            f"error: expected a path to read or write, but got {error.filename}: {error.strerror}\n"
         )
         sys.exit(2)
     except (ValueError, TypeError, FloatingPointError) as error:

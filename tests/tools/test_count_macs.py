@@ -106,3 +106,10 @@ def test_an_open_fraction_out_of_range_is_refused(tmp_path):
     error = error_of("count_macs", CONFIG, "--open-fraction", "1.5", "--out-json", out)
     assert error == "error: expected open_fraction in [0, 1], but got 1.5"
     assert not out.exists()
+
+
+def test_a_path_that_cannot_be_written_is_one_line(tmp_path):
+    (tmp_path / "file").touch()
+    error = error_of("count_macs", CONFIG, "--out-json", tmp_path / "file" / "macs.json")
+    assert error.startswith("error: expected a path to read or write, but got ")
+    assert str(tmp_path / "file") in error
