@@ -1,4 +1,4 @@
-"""tools/match_macs.py: the written checkpoint costs what was asked for, and nothing else changed."""
+"""tools/match_macs.py: the written checkpoint costs what was asked for; nothing else differs."""
 
 import pytest
 
