@@ -69,6 +69,12 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--repeats", type=int, default=50, help="counted calls of each (50)")
     parser.add_argument("--device", default="cpu", help="cpu (default) or cuda")
     parser.add_argument(
+        "--dtype",
+        default="float32",
+        choices=["float32", "bfloat16", "float16"],
+        help="of weights and images (float32); the native path takes float32 only",
+    )
+    parser.add_argument(
         "--paths",
         nargs="+",
         default=["native", "torch"],
@@ -190,6 +196,7 @@ def main() -> None:
         compile_dense=not args.no_compile,
         per_stage=args.per_stage,
         device=args.device,
+        dtype=getattr(torch, args.dtype),
     )
     result = measure(gated, batches, settings)
     print_result(result)

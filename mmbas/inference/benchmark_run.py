@@ -41,6 +41,7 @@ class Settings:
         compile_dense: Whether the compiled plain network takes part.
         per_stage: Whether each stage is timed too.
         device: Where everything runs.
+        dtype: Of weights and images.
     """
 
     repeats: int
@@ -48,6 +49,7 @@ class Settings:
     compile_dense: bool = True
     per_stage: bool = False
     device: str = "cpu"
+    dtype: torch.dtype = torch.float32
 
 
 @dataclass(frozen=True)
@@ -82,8 +84,8 @@ def measure(gated: nn.Module, batches: Sequence[Batch], settings: Settings) -> R
         ValueError: If no path can run the network.
     """
     device = torch.device(settings.device)
-    gated = gated.to(device)
-    batches = [_on(batch, device) for batch in batches]
+    gated = gated.to(device, settings.dtype)
+    batches = [_on(batch, device, settings.dtype) for batch in batches]
     contenders = _contenders(gated, batches, settings)
     seconds = interleaved_seconds(
         contenders.calls,
@@ -120,9 +122,11 @@ def measure(gated: nn.Module, batches: Sequence[Batch], settings: Settings) -> R
     return result
 
 
-def _on(batch: Batch, device: torch.device) -> Batch:
-    logits = batch.logits and {name: value.to(device) for name, value in batch.logits.items()}
-    return Batch(batch.images.to(device), logits)
+def _on(batch: Batch, device: torch.device, dtype: torch.dtype) -> Batch:
+    logits = batch.logits and {
+        name: value.to(device, dtype) for name, value in batch.logits.items()
+    }
+    return Batch(batch.images.to(device, dtype), logits)
 
 
 def _contenders(gated: nn.Module, batches: Sequence[Batch], settings: Settings) -> Contenders:

@@ -128,6 +128,20 @@ def test_inference_with_a_checkpoint_lets_its_gates_decide_on_the_test_images(tm
     assert result["macs_ratio"] == pytest.approx(sum(macs) / 40 / DENSE_MACS, rel=1e-6)
 
 
+def test_inference_in_bfloat16_leaves_out_the_path_that_cannot(tmp_path):
+    arguments = ["--open-fraction", "0.5", *FAST, "--repeats", "2", "--dtype", "bfloat16"]
+    result = json_of(
+        call_tool, "benchmark_inference", DIGITS, *arguments, out=tmp_path / "out.json"
+    )
+    assert (result["dtype"], result["path"], list(result["paths"])) == (
+        "bfloat16",
+        "torch",
+        ["torch"],
+    )
+    assert "bfloat16, not float32" in result["left_out"]["native"]
+    assert 0 < result["max_rel_diff"] < 0.02
+
+
 def test_stages_share_the_macs_of_the_network(tmp_path):
     gates = ["--open-fraction", "0.5", "--vary", "0.4"]
     arguments = [*gates, *FAST, "--repeats", "2", "--per-stage", "--paths", "torch"]
