@@ -8,8 +8,9 @@ Weights are copied once into a layout from which those of the open channels are 
 
 The additional channel is zero. Lists of open channels are filled up with it: those of a
 convolution's outputs to multiples of 16, since the vector units compute no fewer anyway, those of
-its inputs to multiples of 4 only, so that oneDNN, which prepares itself anew for each shape that it
-meets (0.3 to 0.5 ms), meets few.
+its inputs to multiples of 4. That is so that oneDNN, which prepares itself anew for each shape that
+it meets (0.3 to 0.5 ms), meets few; where both are gated and the shapes would multiply, the inputs
+are filled up to multiples of 16 too.
 """
 
 from __future__ import annotations
@@ -38,7 +39,8 @@ class OpenChannels:
 
     Attributes:
         outputs: What the first convolution computes, shape (K,), K a multiple of 16 or 0.
-        inputs: What the second one takes of them, the first (L,), L a multiple of 4 or 0.
+        inputs: What a second one without output gates takes of them, the first (L,), L a multiple
+            of 4 or 0.
     """
 
     outputs: Tensor
@@ -112,7 +114,8 @@ class OpenChannelConv:
         """
         size = self.output_size((x.shape[0], x.shape[1]))
         bias = self.dense_bias if outputs is None else self.bias[outputs.outputs]
-        x = _taken(x, inputs)
+        if inputs is not None:
+            x = x[..., : len(self._taken(inputs))]
         if 0 in (x.shape[2], len(bias)):  # a convolution of nothing is its bias
             return bias.relu().expand(*size, len(bias)).contiguous()
         weight = self._gather(inputs, outputs)
@@ -124,7 +127,8 @@ class OpenChannelConv:
     def add_to(self, total: Tensor, x: Tensor, inputs: OpenChannels | None) -> None:
         """``total = relu(total + conv(x))`` in place, ``total`` of shape (H', W', O)."""
         size = self.output_size((x.shape[0], x.shape[1]))
-        x = _taken(x, inputs)
+        if inputs is not None:
+            x = x[..., : len(self._taken(inputs))]
         if x.shape[2] == 0:
             total.add_(self.bias).relu_()
             return
@@ -157,7 +161,7 @@ class OpenChannelConv:
             return self.conv.weight
         if self.inputs_first and inputs is not None:
             height, width, _, num_outputs = self.weight.shape
-            indices = self.first_rows + inputs.inputs
+            indices = self.first_rows + self._taken(inputs)
             rows = self._select("weight", self.weight.view(-1, num_outputs), indices)
             return rows.view(height, width, -1, num_outputs).permute(3, 2, 0, 1)
         weight = self.weight[: self.conv.out_channels]
@@ -172,10 +176,14 @@ class OpenChannelConv:
         if inputs is None:
             return weight[..., : self.conv.in_channels].contiguous()
         rows = weight.view(-1, weight.shape[3])
-        columns = inputs.inputs.expand(len(rows), -1)
+        columns = self._taken(inputs).expand(len(rows), -1)
         # Not index_select, which takes columns with one thread only.
         out = torch.gather(rows, 1, columns, out=self.scratch.take("weight", columns.shape, rows))
         return out.view(*weight.shape[:3], columns.shape[1])
+
+    def _taken(self, inputs: OpenChannels) -> Tensor:
+        """Indices of the input channels that are taken."""
+        return inputs.outputs if self.gated_outputs else inputs.inputs
 
     def _select(self, name: str, source: Tensor, indices: Tensor) -> Tensor:
         """Rows of a matrix, in memory that the next call overwrites."""
@@ -200,11 +208,6 @@ class OpenChannelConv:
         return (
             self.scratch.take("patches", patches.shape, x).copy_(patches).view(height * width, -1)
         )
-
-
-def _taken(x: Tensor, inputs: OpenChannels | None) -> Tensor:
-    """The channels of one image that a convolution takes."""
-    return x if inputs is None else x[..., : len(inputs.inputs)]
 
 
 def _nchw(x: Tensor) -> Tensor:
