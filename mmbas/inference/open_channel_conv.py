@@ -9,8 +9,8 @@ Weights are copied once into a layout from which those of the open channels are 
 The additional channel is zero. Lists of open channels are filled up with it: those of a
 convolution's outputs to multiples of 16, since the vector units compute no fewer anyway, those of
 its inputs to multiples of 4. That is so that oneDNN, which prepares itself anew for each shape that
-it meets (0.3 to 0.5 ms), meets few; where both are gated and the shapes would multiply, the inputs
-are filled up to multiples of 16 too.
+it meets (0.3 to 0.5 ms), meets few; where both are gated and the shapes would multiply, and for
+1x1 convolutions, which gain less, the inputs are filled up to multiples of 16 too.
 """
 
 from __future__ import annotations
@@ -39,8 +39,8 @@ class OpenChannels:
 
     Attributes:
         outputs: What the first convolution computes, shape (K,), K a multiple of 16 or 0.
-        inputs: What a second one without output gates takes of them, the first (L,), L a multiple
-            of 4 or 0.
+        inputs: What a 3x3 convolution without output gates takes of them, the first (L,), L a
+            multiple of 4 or 0.
     """
 
     outputs: Tensor
@@ -183,7 +183,8 @@ class OpenChannelConv:
 
     def _taken(self, inputs: OpenChannels) -> Tensor:
         """Indices of the input channels that are taken."""
-        return inputs.outputs if self.gated_outputs else inputs.inputs
+        few_shapes = self.gated_outputs or self.kernel_size == (1, 1)
+        return inputs.outputs if few_shapes else inputs.inputs
 
     def _select(self, name: str, source: Tensor, indices: Tensor) -> Tensor:
         """Rows of a matrix, in memory that the next call overwrites."""
