@@ -3,7 +3,7 @@
 # Paper: no number, it has no CamVid. Its claim on Cityscapes is to be tested here: the gated
 # network is not worse than the plain one (pspnet_r18_camvid.py) at about three quarters of its
 # MACs.
-# Ours: not run.
+# Ours: not run at this length; 1500 iterations at half the size: results/README.md.
 #
 #   python tools/train.py configs/pspnet_r18_bas_camvid.py
 #

@@ -2,13 +2,14 @@
 # from the plain network, prices MACs by their distance to a target instead of gamma, and distills.
 #
 # Paper: nothing to compare with.
-# Ours: not run.
+# Ours: not run at full length; 20 epochs of 10,000 images of a JPEG copy: results/README.md.
 #
 #   python tools/train.py configs/resnet20_cifar10.py  # once, the plain network
 #   python tools/train.py configs/resnet20_target-macs_cifar10.py
 #
 # Knob: the MACs you can afford, as a fraction of the dense ones:
 #   --cfg-options model.gate_losses.target.target=0.4
+# Afterwards, tools/match_macs.py takes the last point or two to the target.
 # Another plain network: model.init_cfg.checkpoint=FILE model.teacher.init_cfg.checkpoint=FILE;
 # without one: model.init_cfg=None model.teacher=None
 _base_ = [

@@ -2,7 +2,7 @@
 # data/cifar10/{train,test}/<class>/. Not the paper's recipe.
 #
 # Paper: nothing to compare with.
-# Ours: not run.
+# Ours: not run at full length; 20 epochs of 10,000 images of a JPEG copy: results/README.md.
 #
 #   python tools/train.py configs/resnet20_target-macs_cifar10_folder.py
 #
