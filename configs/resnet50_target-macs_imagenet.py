@@ -11,6 +11,8 @@
 #   bash tools/dist_train.sh configs/resnet50_target-macs_imagenet.py 8 --cfg-options \
 #     train_dataloader.batch_size=32 model.gate_losses.bas.gather=True
 #
+# Afterwards, tools/match_macs.py takes the last point or two to the target.
+#
 # Knob: the MACs you can afford, as a fraction of the dense 4.11 G:
 #   --cfg-options model.gate_losses.target.target=0.5
 _base_ = [

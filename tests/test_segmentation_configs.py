@@ -233,3 +233,24 @@ def test_weights_with_the_hosts_layout_start_the_backbone_and_gates_start_themse
     assert all(".gate." in key for key in state.keys() - weights.keys())
     for gate in named_gates(backbone).values():
         assert gate.fc2.weight.std() > 0
+
+
+def test_a_gated_classifier_of_ours_starts_the_backbone_with_its_gates(tmp_path):
+    """As docs/training.md says: a plain stem, and the classifier's prefix."""
+    experiment = Config.fromfile(helpers.CONFIGS / "resnet18_bas_imagenet.py").model
+    with DefaultScope.overwrite_default_scope("mmpretrain"):
+        classifier = MODELS.build(experiment)
+    torch.save({"state_dict": classifier.state_dict()}, tmp_path / "epoch_150.pth")
+    config = load_config("pspnet_r50_bas_cityscapes.py").model.backbone
+    config.update(depth=18, deep_stem=False)
+    checkpoint = str(tmp_path / "epoch_150.pth")
+    config.init_cfg = dict(type="Pretrained", checkpoint=checkpoint, prefix="backbone.")
+
+    backbone = MODELS.build(config)
+    backbone.init_weights()
+
+    trained, state = classifier.backbone.state_dict(), backbone.state_dict()
+    assert any(".gate." in key for key in trained)
+    assert state.keys() == trained.keys()
+    for key, value in trained.items():
+        assert torch.equal(state[key], value), key

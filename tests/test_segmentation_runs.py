@@ -232,10 +232,13 @@ def test_multi_scale_and_flip_test_runs_from_the_config(scenes, tmp_path):
 
     single, several = metrics("single"), metrics("several", "--tta")
     # --save-macs writes the table of the same sums.
-    table = tmp_path / "macs.json"
-    assert metrics("table", "--tta", "--save-macs", table)["macs/average"] == pytest.approx(
+    table, picture = tmp_path / "macs.json", tmp_path / "macs.png"
+    flags = ("--tta", "--save-macs", table, "--show-macs", picture)
+    assert metrics("table", *flags)["macs/average"] == pytest.approx(
         np.mean([row["macs"] for row in json.loads(table.read_text())]), rel=1e-12
     )
+
+    assert picture.read_bytes().startswith(b"\x89PNG")
 
     # Twice 0.5^2 + 0.75^2 + ... + 1.75^2 images of the original size, up to rounded sizes.
     assert several["macs/dense"] / single["macs/dense"] == pytest.approx(17.375, rel=0.02)

@@ -10,8 +10,8 @@ from mmbas.analysis.tradeoff import draw_tradeoff, load_results, save_tradeoff, 
 from mmbas.command_line import run_tool, with_origin, write_json
 
 EXAMPLES = """examples:
-  python tools/plot_tradeoff.py results/cifar10/*.json --out tradeoff.png
-  python tools/plot_tradeoff.py results/camvid/*.json --relative --out tradeoff
+  python tools/plot_tradeoff.py results/cifar10-10k-20e/*.json --out tradeoff.png
+  python tools/plot_tradeoff.py results/camvid-1500/*.json --relative --out tradeoff
 
 A result is a JSON file of one run, as tools/reproduce.py writes it: name, method, dense, data,
 macs/average, macs/fraction, and accuracy or mIoU. Runs of a method whose names differ in the ending

@@ -23,9 +23,9 @@ def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         description=__doc__,
         epilog="examples:\n"
-        "  python tools/reproduce.py plans/cifar10-20e.yaml --list\n"
-        "  python tools/reproduce.py plans/cifar10-20e.yaml --parallel 2 --threads 1 --hours 2\n"
-        "  python tools/reproduce.py plans/cifar10-20e.yaml --only 'resnet20_bas_*'",
+        "  python tools/reproduce.py plans/cifar10-10k-20e.yaml --list\n"
+        "  python tools/reproduce.py plans/cifar10-10k-20e.yaml --parallel 2 --hours 2\n"
+        "  python tools/reproduce.py plans/cifar10-10k-20e.yaml --only 'resnet20_bas_*'",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("plan", help="plan file")

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import copy
 import json
 from pathlib import Path
 from typing import Any
 
 from mmengine.config import Config
 from mmengine.dist import is_main_process
+from mmengine.registry import DATASETS
 from mmengine.runner import Runner
 
 from mmbas.analysis import draw_extremes, is_bgr
@@ -96,6 +98,20 @@ def with_accuracy(metrics: dict[str, Any]) -> dict[str, Any]:
     return metrics if top1 is None else {"accuracy": top1 / 100, **metrics}
 
 
+def draw_macs(config: Config, args: argparse.Namespace) -> None:
+    """Draw the images with the highest and the lowest MACs, fewer if the data set has fewer.
+
+    Args:
+        config: Before ``--tta``: its images are single and whole.
+        args: Of the command line.
+    """
+    rows = json.loads(Path(args.save_macs).read_text(encoding="utf-8"))
+    fractions = [row["fraction"] for row in rows]
+    dataset = DATASETS.build(config.test_dataloader.dataset)
+    k = min(args.num_images, len(fractions))
+    draw_extremes(dataset, fractions, k=k, path=Path(args.show_macs), bgr=is_bgr(config))
+
+
 def main() -> None:
     args = parse_args()
     config = load_config(args.config, args.cfg_options)
@@ -106,8 +122,11 @@ def main() -> None:
     check_data_roots(config, ["test_dataloader"])
     if args.show_macs and not args.save_macs:
         raise ValueError("expected --save-macs FILE with --show-macs, but got none")
+    if args.num_images < 1:
+        raise ValueError(f"expected --num-images >= 1, but got {args.num_images}")
     if args.save_macs:
         save_macs(config, args.save_macs)
+    single_pass = copy.deepcopy(config)
     if args.tta:
         augment(config)
     runner = Runner.from_cfg(config)
@@ -115,14 +134,10 @@ def main() -> None:
     if args.sliced:
         runner.register_hook(AccelerateHook(), priority="LOWEST")
     metrics = runner.test()
-    if args.show_macs and is_main_process():
-        rows = json.loads(Path(args.save_macs).read_text(encoding="utf-8"))
-        fractions = [row["fraction"] for row in rows]
-        dataset = runner.test_dataloader.dataset
-        path = Path(args.show_macs)
-        draw_extremes(dataset, fractions, k=args.num_images, path=path, bgr=is_bgr(config))
     result = {**with_accuracy(metrics), "checkpoint": args.checkpoint}
     write_json(args.out_json, with_origin(result, args.config))
+    if args.show_macs and is_main_process():
+        draw_macs(single_pass, args)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
 """A plan: the runs that answer one question, read from a YAML file.
 
 data: CIFAR-10 (JPEG copy)        # the name of the data in every result
-results: results/cifar10-20e      # one JSON file per run
+results: results/cifar10-10k-20e      # one JSON file per run
 length: 20                        # epochs (or iterations); the config's own if left out
 amp: true                         # bfloat16 mixed precision
 base: [base/cifar10-10k.yaml]     # files of settings for all runs, beside the plan

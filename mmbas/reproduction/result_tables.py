@@ -2,7 +2,7 @@
 
 A table stands between two comments and is written anew from the files of its folder:
 
-    <!-- results: cifar10-20e -->
+    <!-- results: cifar10-10k-20e -->
     <!-- end -->
 """
 

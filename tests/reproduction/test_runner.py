@@ -5,6 +5,7 @@ Most tests put a small script in place of the tools; one runs the real ones.
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -169,7 +170,7 @@ def test_impossible_numbers(parallel, threads):
 PLAN = """
 data: Digits
 results: {folder}/results
-length: 2
+length: 5
 runs:
   - name: gated
     method: gated
@@ -203,7 +204,8 @@ def test_killed_and_started_again(tmp_path):
     assert result["seed"] == 1
     assert 0 < result["macs/fraction"] <= 1
     logs = [(tmp_path / "work" / f"gated_seed{seed}" / "run.log") for seed in (0, 1)]
-    assert any("resumed epoch: 1" in log.read_text() for log in logs)
+    # How far it came before the kill depends on the machine; the five epochs were not over.
+    assert any(re.search(r"resumed epoch: [1-4]", log.read_text()) for log in logs)
 
     sizes = [log.stat().st_size for log in logs]
     run_tool("reproduce", *arguments)

@@ -70,6 +70,18 @@ def test_table_holds_every_image(tested):
     assert [row["macs"] for row in result["table"]] == [sample.macs for sample in samples]
 
 
+def test_a_picture_of_more_images_than_there_are_shows_all(tmp_path):
+    config, checkpoint = write_config(tmp_path), tmp_path / "untrained.pth"
+    write_checkpoint(config, checkpoint)
+    picture = tmp_path / "macs.png"
+    arguments = [config, checkpoint, "--work-dir", tmp_path / "run"]
+    arguments += ["--save-macs", tmp_path / "macs.json", "--show-macs", picture]
+    assert "--num-images >= 1" in error_of("test", *arguments, "--num-images", "0")
+    out = tmp_path / "test.json"
+    json_of(call_tool, "test", *arguments, "--num-images", "50", out=out)
+    assert picture.read_bytes().startswith(b"\x89PNG")
+
+
 def test_sliced_execution_changes_no_metric(tested, tmp_path):
     result, samples = tested
     config, checkpoint = write_config(tmp_path), tmp_path / "untrained.pth"
