@@ -18,7 +18,7 @@ from setuptools.command.build_py import build_py
 ROOT = Path(__file__).parent
 
 # What a wheel holds as mmbas/.mim, where MIM and a user of the installed package find it.
-MIM_FILES = ["model-index.yml", "configs/**/*.py", "tools/*.py", "tools/*.sh"]
+MIM_FILES = ["model-index.yml", "configs/**/*.py", "tools/*.py", "tools/*.sh", "plans/**/*.yaml"]
 
 OPENMMLAB = [
     "onedl-mmengine>=0.10.8",

@@ -17,7 +17,7 @@ pytest.importorskip("setuptools")
 from helpers import ROOT
 
 IGNORED = shutil.ignore_patterns("__pycache__", "*.egg-info", "*.pyc")
-PARTS = ["mmbas", "configs", "tools", "requirements"]
+PARTS = ["mmbas", "configs", "tools", "plans", "requirements"]
 FILES = ["setup.py", "pyproject.toml", "MANIFEST.in", "README.md", "CHANGELOG.md"]
 
 # Runs a tool of the installed package on a config of the installed package.
@@ -29,6 +29,10 @@ mim = Path(mmbas.__file__).parent / ".mim"
 config = mim / "configs" / "resnet20_bas_digits.py"
 sys.argv = ["count_macs.py", str(config), "--shape", "32", "--out-json", sys.argv[1]]
 runpy.run_path(str(mim / "tools" / "count_macs.py"), run_name="__main__")
+from mmbas.reproduction.plan import load_plan
+from mmbas.reproduction.run_state import run_config
+for run in load_plan(mim / "plans" / "cifar10-10k-20e.yaml").runs:
+    assert run_config(run).train_cfg.max_epochs == 20
 print(mmbas.__file__)
 """
 
@@ -94,7 +98,7 @@ def test_the_wheel_holds_configs_tools_and_the_index(built):
     _, wheel, before, _ = built
     names = zipfile.ZipFile(wheel).namelist()
     mim = {name.removeprefix("mmbas/.mim/") for name in names if name.startswith("mmbas/.mim/")}
-    assert mim == {name for name in before if name.startswith(("configs/", "tools/"))} | {
+    assert mim == {name for name in before if name.startswith(("configs/", "tools/", "plans/"))} | {
         "model-index.yml"
     }
     assert not [name for name in names if "pycache" in name or name.startswith("tests")]

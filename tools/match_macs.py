@@ -10,6 +10,7 @@ import argparse
 from pathlib import Path
 
 import torch
+from mmengine.config import Config
 from mmengine.runner import CheckpointLoader
 
 from mmbas.command_line import (
@@ -38,7 +39,10 @@ def parse_args() -> argparse.Namespace:
     )
     parser.add_argument("checkpoint", help="checkpoint file of a gated network")
     parser.add_argument(
-        "--target", required=True, type=float, metavar="F", help="average MACs / dense MACs"
+        "--target",
+        type=float,
+        metavar="F",
+        help="average MACs / dense MACs; default: the target of the config's target-MACs loss",
     )
     parser.add_argument("--out", required=True, metavar="FILE.pth", help="the shifted checkpoint")
     parser.add_argument(
@@ -54,16 +58,25 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
+def target_of(config: Config) -> float:
+    """The target that the network was trained for."""
+    for loss in (config.model.get("gate_losses") or {}).values():
+        if loss and loss["type"].endswith("TargetMACsLoss"):
+            return float(loss["target"])
+    raise ValueError("expected --target, since the config has no target-MACs loss, but got none")
+
+
 def main() -> None:
     args = parse_args()
     config = load_config(args.config, args.cfg_options)
+    target = target_of(config) if args.target is None else args.target
     checked_checkpoint(args.checkpoint)
     check_data_roots(config, [f"{args.data}_dataloader", "test_dataloader"])
     model = load_model(config, args.checkpoint)
     check_has_gates(model, args.checkpoint)
     before = evaluate_test_set(config, model)
     batches = list(select_images(data_loader(config, args.data), num_images=args.num_images))
-    shift, reached = match_macs(model, batches, args.target)
+    shift, reached = match_macs(model, batches, target)
     after = evaluate_test_set(config, model)
     checkpoint = CheckpointLoader.load_checkpoint(args.checkpoint, "cpu", logger="silent")
     meta = {**checkpoint.get("meta", {}), "logit_shift": shift}
@@ -76,7 +89,7 @@ def main() -> None:
     )
     print(format_table(["test set", "before", "after"], changes(before, after)))
     result = {
-        "target": args.target,
+        "target": target,
         "shift": shift,
         "macs/fraction": reached,
         "num_images": num_images,

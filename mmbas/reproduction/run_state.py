@@ -17,7 +17,9 @@ from mmbas.environment import commit
 from mmbas.reproduction.plan import Run
 from mmbas.reproduction.schedule_length import scale_schedule
 
-ROOT = Path(__file__).resolve().parents[2]
+# Where configs and tools are: beside the package, or in an installed one.
+_PACKAGE = Path(__file__).resolve().parents[1]
+ROOT = _PACKAGE / ".mim" if (_PACKAGE / ".mim").is_dir() else _PACKAGE.parent
 
 
 @dataclass(frozen=True)

@@ -61,6 +61,19 @@ def test_the_written_checkpoint_reaches_the_target(config, checkpoint, tmp_path,
         torch.testing.assert_close(after[name], tensor + shift)
 
 
+def test_the_target_of_the_config_is_the_default(config, checkpoint, tmp_path):
+    arguments = ("match_macs", config, checkpoint, "--out", tmp_path / "matched.pth")
+    assert "expected --target, since the config has no" in error_of(*arguments)
+    loss = "model.gate_losses.target"
+    options = [f"{loss}.type=mmbas.TargetMACsLoss", f"{loss}.target=0.7"]
+    result = json_of(
+        *(call_tool, *arguments, "--data", "test", "--cfg-options", *options),
+        out=tmp_path / "result.json",
+    )
+    assert result["target"] == 0.7
+    assert result["macs/fraction"] == pytest.approx(0.7, abs=0.01)
+
+
 def test_wrong_input_is_one_line(config, checkpoint, tmp_path):
     arguments = ("match_macs", config, checkpoint, "--out", tmp_path / "matched.pth", "--target")
     assert "expected target in (0, 1), but got 60" in error_of(*arguments, "60")
