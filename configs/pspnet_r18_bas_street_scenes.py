@@ -2,7 +2,7 @@
 # minute on 2 CPU cores. It shows that training and testing work, and nothing about accuracy.
 #
 # Paper: nothing to compare with, this data set is ours.
-# Ours: not run.
+# Ours: none, it shows no accuracy.
 #
 #   python tools/make_street_scenes.py data/street_scenes
 #   python tools/train.py configs/pspnet_r18_bas_street_scenes.py
