@@ -1,8 +1,10 @@
-"""Images per second of a CIFAR-10 config through mmengine, and of the same loop in plain PyTorch.
+"""Images per second of the CIFAR-10 configs through mmengine, and of a loop in plain PyTorch.
 
-Both train the config's model, with its gate losses, on random images of CIFAR-10's size, with the
-config's batch size, optimiser, padding, crop and flip. Loading is timed alone, in one process, and
-training with loading processes beside it, in turns, so that drift of the machine hits both alike.
+All train the configs' model, with its gate losses, on random images of CIFAR-10's size, with their
+batch size, optimiser, padding, crop and flip: image by image in MMPretrain's pipeline (sample),
+whole batches (batched), image by image in plain PyTorch (plain). Loading is timed alone, in one
+process, and training with loading processes beside it, in turns, so that drift of the machine hits
+all alike.
 
     python benchmarks/throughput_cifar.py --iterations 8 --rounds 3 --out-json FILE
 """
@@ -13,6 +15,7 @@ import argparse
 import json
 import tempfile
 import time
+from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -32,7 +35,10 @@ from mmbas.command_line import own_command, write_json
 from mmbas.environment import describe
 from mmbas.gates import record_gate_outputs
 
-CONFIG = "configs/resnet20_bas_cifar10.py"
+CONFIGS = {
+    "sample": "configs/resnet20_bas_cifar10.py",
+    "batched": "configs/resnet20_bas_cifar10_batched.py",
+}
 
 
 def random_images(number: int) -> tuple[np.ndarray, np.ndarray]:
@@ -101,10 +107,11 @@ class Stopwatch(Hook):
 
 def adapted(config: Config, number: int, work_dir: str, workers: int) -> Config:
     """The config on random images, for one epoch without checkpoints and validation."""
-    pipeline = config.train_dataloader.dataset.pipeline
-    config.train_dataloader.dataset = dict(
-        type="mmengine.RandomCifar", number=number, pipeline=pipeline
-    )
+    dataset = config.train_dataloader.dataset
+    dataset = dataset.get("dataset", dataset)  # of batched crops, the one inside
+    images = dict(type="mmengine.RandomCifar", number=number, pipeline=dataset.pipeline)
+    dataset.clear()
+    dataset.update(images)
     config.train_dataloader.num_workers = workers
     config.train_cfg = dict(by_epoch=True, max_epochs=1)
     for key in ("val", "test"):
@@ -172,33 +179,37 @@ def mmengine_steps(config: Config, number: int, workers: int) -> list[float]:
     return stopwatch.times
 
 
-def measure(path: str, *, iterations: int, workers: int, rounds: int) -> dict[str, list[float]]:
-    """Images per second of each loop, in each round."""
+def measure(*, iterations: int, workers: int, rounds: int) -> dict[str, list[float]]:
+    """Images per second of loading and of training, in each round."""
     init_default_scope("mmpretrain")
-    batch_size = Config.fromfile(path).train_dataloader.batch_size
+    plain = Config.fromfile(CONFIGS["sample"])
+    batch_size = plain.train_dataloader.batch_size
     number = batch_size * iterations
     images = PlainCifar(number)
-    alone = adapted(Config.fromfile(path), number, "unused", 0).train_dataloader
-    rates: dict[str, list[float]] = {
-        f"{kind}_{loop}": [] for kind in ("load", "train") for loop in ("mmengine", "plain")
+    alone = {
+        name: Runner.build_dataloader(
+            adapted(Config.fromfile(path), number, "unused", 0).train_dataloader
+        )
+        for name, path in CONFIGS.items()
     }
+    alone["plain"] = DataLoader(images, batch_size, shuffle=True)
+    rates: dict[str, list[float]] = defaultdict(list)
     for _ in range(rounds):
-        loader = DataLoader(images, batch_size, shuffle=True)
-        rates["load_plain"].append(loading_rate(loader, number))
-        rates["load_mmengine"].append(loading_rate(Runner.build_dataloader(alone), number))
+        for name, loader in alone.items():
+            rates[f"load_{name}"].append(loading_rate(loader, number))
         loader = DataLoader(images, batch_size, shuffle=True, num_workers=workers)
-        times = list(plain_steps(Config.fromfile(path), loader))
+        times = list(plain_steps(plain, loader))
         rates["train_plain"].append(training_rate(times, batch_size))
-        times = mmengine_steps(Config.fromfile(path), number, workers)
-        rates["train_mmengine"].append(training_rate(times, batch_size))
-    return rates
+        for name, path in CONFIGS.items():
+            times = mmengine_steps(Config.fromfile(path), number, workers)
+            rates[f"train_{name}"].append(training_rate(times, batch_size))
+    return dict(rates)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--config", default=CONFIG)
     parser.add_argument("--iterations", type=int, default=8, help="of each training (8)")
     parser.add_argument("--rounds", type=int, default=3, help="trainings of each loop (3)")
     parser.add_argument("--workers", type=int, default=2, help="loading processes (2)")
@@ -207,14 +218,13 @@ def main() -> None:
     args = parser.parse_args()
     torch.set_num_threads(args.threads)
     keep_freed_memory()
-    rates = measure(
-        args.config, iterations=args.iterations, workers=args.workers, rounds=args.rounds
-    )
+    rates = measure(iterations=args.iterations, workers=args.workers, rounds=args.rounds)
     result = {
         "images_per_second": {name: max(each) for name, each in rates.items()},
-        "mmengine_of_plain": {
-            kind: max(rates[f"{kind}_mmengine"]) / max(rates[f"{kind}_plain"])
+        "of_plain": {
+            f"{kind}_{name}": max(rates[f"{kind}_{name}"]) / max(rates[f"{kind}_plain"])
             for kind in ("load", "train")
+            for name in CONFIGS
         },
         "rounds": rates,
         "command": own_command(),

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 try:
     from mmengine.registry import DATASETS as MMENGINE_DATASETS
+    from mmengine.registry import FUNCTIONS as MMENGINE_FUNCTIONS
     from mmengine.registry import HOOKS as MMENGINE_HOOKS
     from mmengine.registry import METRICS as MMENGINE_METRICS
     from mmengine.registry import MODELS as MMENGINE_MODELS
@@ -40,4 +41,7 @@ OPTIM_WRAPPERS = Registry(
 )
 TRANSFORMS = Registry(
     "transform", parent=MMENGINE_TRANSFORMS, scope="mmbas", locations=["mmbas.datasets"]
+)
+FUNCTIONS = Registry(
+    "function", parent=MMENGINE_FUNCTIONS, scope="mmbas", locations=["mmbas.datasets"]
 )

@@ -53,6 +53,7 @@ def test_the_experiments_of_the_paper_are_there():
         "resnet20_bas_w10_cifar10.py",
         "resnet20_bas_w20_cifar10.py",
         "resnet20_bas_cifar10_folder.py",
+        "resnet20_bas_cifar10_batched.py",
         "resnet20_bas_digits.py",
         "resnet20_target-macs_cifar10.py",
         "resnet20_target-macs_cifar10_folder.py",
@@ -221,12 +222,14 @@ def test_class_folders_give_the_same_tensor_as_the_array(tmp_path):
     torch.testing.assert_close(from_folder["inputs"], from_array["inputs"], rtol=0, atol=0)
 
 
-def test_the_model_index_names_configs_that_exist():
+def test_the_model_index_names_every_config():
     yaml = pytest.importorskip("yaml")
     root = CONFIG_DIR.parent
     index = yaml.safe_load((root / "model-index.yml").read_text(encoding="utf-8"))
     collections = {collection["Name"] for collection in index["Collections"]}
 
     for model in index["Models"]:
-        assert (root / model["Config"]).is_file(), model["Config"]
+        assert model["Config"] == f"configs/{model['Name']}.py"
         assert model["In Collection"] in collections
+    experiments = {path.stem for path in CONFIG_DIR.glob("*.py")} - {"default_runtime"}
+    assert {model["Name"] for model in index["Models"]} == experiments

@@ -11,9 +11,10 @@ if find_spec("mmcv") is not None:
 
     __all__ += ["LoadCheckedImage", "is_truncated"]
 if find_spec("mmpretrain") is not None:
+    from mmbas.datasets.batched_crops import BatchedCrops, keep_batch
     from mmbas.datasets.digits import Digits
 
-    __all__ += ["Digits"]
+    __all__ += ["BatchedCrops", "Digits", "keep_batch"]
 if find_spec("mmseg") is not None:
     from mmbas.datasets.camvid import CamVid
     from mmbas.datasets.checked_segmentation import CheckedSegmentation, Cityscapes
