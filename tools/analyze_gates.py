@@ -31,8 +31,9 @@ from mmbas.analysis import (
     report_sections,
     write_report,
 )
+from mmbas.analysis.difficulty import difficulty
 from mmbas.analysis.gate_profile import layer_name
-from mmbas.analysis.report_page import overview
+from mmbas.analysis.report_page import json_ready, overview
 from mmbas.command_line import (
     check_data_roots,
     check_has_gates,
@@ -275,7 +276,8 @@ def main() -> None:
         origin={**origin, "checkpoints": {model.name: model.checkpoint for model in models}},
         facts=header_facts(origin, models, profiles[0], data),
     )
-    write_json(args.out_json, with_origin({"models": list(map(overview, profiles))}, args.config))
+    rows = [json_ready({**overview(each), "difficulty": difficulty(each)}) for each in profiles]
+    write_json(args.out_json, with_origin({"models": rows}, args.config))
     print(f"report written to {Path(args.out_dir) / 'report.html'}")
 
 

@@ -80,6 +80,13 @@ def test_metrics_of_the_host_run_along(analyzed):
     assert result["models"][0]["metrics"] == {"accuracy/top1": pytest.approx(expected, abs=1e-4)}
 
 
+def test_the_result_says_whether_hard_images_use_more(analyzed):
+    result, folder = analyzed
+    numbers = json.loads((folder / "gates.json").read_text(encoding="utf-8"))
+    assert result["models"][0]["difficulty"] == numbers["figures"]["difficulty"]
+    assert result["models"][0]["difficulty"]["with_loss"]["num_images"] == 21
+
+
 def test_gates_of_figure_1b(analyzed):
     _, folder = analyzed
     numbers = json.loads((folder / "gates.json").read_text(encoding="utf-8"))
