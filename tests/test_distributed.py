@@ -20,6 +20,7 @@ pytest.importorskip("sklearn")
 import ddp_worker
 from helpers import ROOT, call_tool, json_of, write_config
 from mmengine.config import Config
+from mmengine.registry import DefaultScope
 
 from mmbas.launcher import join_processes
 
@@ -52,9 +53,11 @@ def run_script(name: str, *arguments: str | Path, env: dict[str, str], expect: i
 
 
 @pytest.fixture(scope="module")
-def workers(tmp_path_factory):
-    """What both processes of tests/ddp_worker.py saw, by case."""
+def ddp_folder(tmp_path_factory):
+    """Where both processes of tests/ddp_worker.py wrote what they saw."""
     folder = tmp_path_factory.mktemp("ddp")
+    with DefaultScope.overwrite_default_scope("mmpretrain"):
+        ddp_worker.write_plain_checkpoint(folder)
     processes = [
         subprocess.Popen(
             [sys.executable, ddp_worker.__file__, str(rank), str(folder)],
@@ -64,7 +67,22 @@ def workers(tmp_path_factory):
         for rank in range(2)
     ]
     assert [process.wait(timeout=600) for process in processes] == [0, 0]
-    return [json.loads((folder / f"rank{rank}.json").read_text()) for rank in range(2)]
+    return folder
+
+
+@pytest.fixture(scope="module")
+def workers(ddp_folder):
+    """What each process saw, by case."""
+    return [json.loads((ddp_folder / f"rank{rank}.json").read_text()) for rank in range(2)]
+
+
+@pytest.fixture(scope="module")
+def recipes(ddp_folder):
+    """Steps of the distilled case: in each of two processes, in one, and in one with half."""
+    ranks = [torch.load(ddp_folder / f"recipe{rank}.pt") for rank in range(2)]
+    with DefaultScope.overwrite_default_scope("mmpretrain"):
+        one, half = (ddp_worker.recipe_steps(ddp_folder, rows) for rows in (slice(4), slice(2)))
+    return ranks, one, half
 
 
 @pytest.mark.parametrize("case", sorted(set(ddp_worker.CASES) - {"unused"}))
@@ -76,6 +94,45 @@ def test_every_parameter_gets_a_gradient_in_two_processes(workers, case):
     assert first["losses"] != second["losses"]
     assert first["checksum"] == second["checksum"]
     assert first["trained"] > 40
+
+
+def test_the_teacher_of_two_processes_stays_as_it_was(workers):
+    for results in workers:
+        assert results["distilled"]["changed_teacher"] == []
+        for losses in results["distilled"]["losses"]:
+            assert losses["loss_distill"] > 0
+            expected = 100 * (losses["macs_fraction"] - ddp_worker.TARGET) ** 2
+            assert losses["loss_target_macs"] == pytest.approx(expected, rel=1e-4)
+
+
+def test_two_processes_draw_their_common_batch_to_the_target(workers):
+    """Noise or not, the average MACs are those of all images, so every process logs the same."""
+    first, second = (results["distilled"]["losses"] for results in workers)
+    for step in range(ddp_worker.STEPS):
+        for key in ("macs_fraction", "loss_target_macs", "loss_bas"):
+            assert first[step][key] == pytest.approx(second[step][key], rel=1e-6)
+
+
+def test_the_recipe_of_a_target_in_two_processes_is_that_of_one(recipes):
+    ranks, one, half = recipes
+    for step, expected in enumerate(one["logs"]):
+        by_rank = [rank["logs"][step] for rank in ranks]
+        for log in by_rank:
+            for key in ("macs_fraction", "loss_target_macs", "loss_bas"):
+                assert log[key] == pytest.approx(expected[key], rel=1e-6)
+        for key in ("loss", "loss_distill", "loss_task"):
+            mean = sum(log[key] for log in by_rank) / 2
+            assert mean == pytest.approx(expected[key], rel=1e-6)
+        # Not because the images were alike.
+        assert abs(half["logs"][step]["macs_fraction"] - expected["macs_fraction"]) > 1e-4
+        assert abs(by_rank[0]["loss_task"] - by_rank[1]["loss_task"]) > 1e-4
+    # At first the student is the teacher, since new residual branches end with a zero.
+    assert one["logs"][-1]["loss_distill"] > 1e-3
+    for rank in ranks:
+        for actual, wanted in zip(rank["gradients"], one["gradients"], strict=True):
+            torch.testing.assert_close(actual, wanted, rtol=1e-5, atol=1e-6)
+        for key, value in one["state"].items():
+            torch.testing.assert_close(rank["state"][key], value, rtol=1e-6, atol=1e-7)
 
 
 def test_closed_means_that_every_gate_was_closed(workers):

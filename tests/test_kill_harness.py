@@ -38,9 +38,11 @@ custom_hooks = [
 """
 
 
-def harness(config: Path, work_dir: Path, kills: int, longest: float) -> list[list]:
+def harness(
+    config: Path, work_dir: Path, kills: int, longest: float, *, seed: int = SEED
+) -> list[list]:
     """What each start was doing when it was killed, its exit code and its seconds."""
-    settings = [str(kills), str(SEED), str(longest)]
+    settings = [str(kills), str(seed), str(longest)]
     result = subprocess.run(
         [sys.executable, kill_harness.__file__, config, work_dir, *settings],
         cwd=ROOT,
@@ -124,3 +126,54 @@ def test_no_more_checkpoints_are_left_than_asked_for(runs):
     for run in (whole, killed):
         names = sorted(path.name for path in run.glob("*.pth"))
         assert names == [f"epoch_{EPOCHS - 1}.pth", f"epoch_{EPOCHS}.pth"]
+
+
+ITER_KILLS, ITER_SEED, MAX_ITERS = 5, 2, 12  # a seed that kills at each moment
+
+# As the segmentation configs train: one endless epoch, everything counted in iterations.
+BY_ITERATION = f"""
+train_dataloader = dict(batch_size=4, sampler=dict(type="InfiniteSampler"))
+train_cfg = dict(
+    _delete_=True, type="IterBasedTrainLoop", max_iters={MAX_ITERS}, val_interval={MAX_ITERS}
+)
+val_dataloader = dict(dataset=dict(indices=4))
+param_scheduler = [dict(type="PolyLR", by_epoch=False, end={MAX_ITERS})]
+log_processor = dict(by_epoch=False)
+default_hooks = dict(checkpoint=dict(by_epoch=False, interval=1, max_keep_ckpts=2))
+custom_hooks = [
+    dict(
+        type="mmbas.GateLossScheduleHook",
+        by_epoch=False,
+        windows=dict(
+            bas=dict(begin=0, end={MAX_ITERS}, start_factor=1.0, end_factor=0.25),
+            l0=dict(begin=3, end=9.5, start_factor=0.0, end_factor=1.0),
+        ),
+    ),
+    dict(type="mmbas.GateMonitorHook", interval=1),
+]
+"""
+
+
+@pytest.mark.slow
+def test_the_iteration_loop_goes_on_too(tmp_path):
+    """Iterations, factors and learning rates as uninterrupted; the noise is another."""
+    config = write_config(tmp_path, BY_ITERATION)
+    whole, killed = tmp_path / "whole", tmp_path / "killed"
+    ((_, code, seconds),) = harness(config, whole, 0, 0.0)
+    assert code == 0, whole.with_suffix(".err").read_text()[-3000:]
+    starts = harness(config, killed, ITER_KILLS, seconds / 2, seed=ITER_SEED)
+    errors = killed.with_suffix(".err").read_text()[-3000:]
+    assert [code for _, code, _ in starts] == [-signal.SIGKILL] * ITER_KILLS + [0], (starts, errors)
+    assert {moment for moment, _, _ in starts[:-1]} == set(kill_harness.MOMENTS)
+
+    expected = {row[0]: row for row in factors(whole)}
+    assert sorted(expected) == list(range(1, MAX_ITERS + 1))
+    rows = factors(killed)
+    assert {row[0] for row in rows} == set(expected)
+    assert len(rows) > len(expected)  # some iterations were done twice
+    assert all(row == expected[row[0]] for row in rows)
+    for run in (whole, killed):
+        names = {path.name for path in run.glob("*.pth")}
+        assert names == {f"iter_{MAX_ITERS - 1}.pth", f"iter_{MAX_ITERS}.pth"}
+        last = torch.load(run / f"iter_{MAX_ITERS}.pth", map_location="cpu", weights_only=False)
+        assert last["meta"]["iter"] == MAX_ITERS

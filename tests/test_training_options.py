@@ -1,6 +1,7 @@
 """Mixed precision, gradient accumulation, averaged weights, compilation: each with gate losses."""
 
 import copy
+from unittest import mock
 
 import pytest
 import torch
@@ -8,7 +9,9 @@ from hooks.runner_case import GATE_LOSSES, GatedModel, RandomImages
 from mmengine.hooks import Hook
 from mmengine.model import BaseModel
 from mmengine.optim import OptimWrapper
+from mmengine.registry import MODELS, DefaultScope
 from mmengine.runner import CheckpointLoader, Runner
+from mmengine.structures import PixelData
 
 from mmbas.blocks import GatedBasicBlock
 from mmbas.models import GateLossMixin
@@ -195,6 +198,86 @@ def test_a_traced_model_trains_as_the_plain_one(tmp_path):
     for i, (actual, expected) in enumerate(zip(traced.logs, plain.logs, strict=True)):
         assert actual == pytest.approx(expected, rel=1e-4), i
     assert 'has been "compiled"' in next((tmp_path / "traced").glob("*/*.log")).read_text()
+
+
+def classifier():
+    """A whole network of the CIFAR experiments with all kinds of gate losses, and a batch."""
+    structures = pytest.importorskip("mmpretrain.structures")
+    losses = dict(GATE_LOSSES, target=dict(type="mmbas.TargetMACsLoss", target=0.4))
+    config = dict(
+        type="mmbas.GatedImageClassifier",
+        backbone=dict(type="mmbas.GatedResNetCifar", depth=20),
+        neck=dict(type="GlobalAveragePooling"),
+        head=dict(type="LinearClsHead", num_classes=3, in_channels=64),
+        gate_losses=losses,
+    )
+    with DefaultScope.overwrite_default_scope("mmpretrain"):
+        model = MODELS.build(config)
+    labels = [structures.DataSample().set_gt_label(i % 3) for i in range(4)]
+    return model, torch.randn(4, 3, 16, 16), labels
+
+
+def segmentor():
+    """Two stages of a gated ResNet-18 under a PSP head, and a batch."""
+    structures = pytest.importorskip("mmseg.structures")
+    norm = dict(type="BN", requires_grad=True)
+    stages = dict(num_stages=2, out_indices=(0, 1), dilations=(1, 1), strides=(1, 2))
+    head = dict(type="PSPHead", in_channels=128, in_index=1, channels=8, pool_scales=(1, 2))
+    fixed = dict(num_classes=5, dropout_ratio=0.0, align_corners=False, norm_cfg=norm)
+    config = dict(
+        type="mmbas.GatedEncoderDecoder",
+        backbone=dict(type="mmbas.GatedResNet", depth=18, deep_stem=True, norm_cfg=norm, **stages),
+        decode_head=dict(head, loss_decode=dict(type="CrossEntropyLoss"), **fixed),
+        test_cfg=dict(mode="whole"),
+        gate_losses=GATE_LOSSES,
+    )
+    with DefaultScope.overwrite_default_scope("mmseg"):
+        model = MODELS.build(config)
+    labels = [PixelData(data=torch.randint(0, 5, (1, 32, 32))) for _ in range(2)]
+    meta = dict(img_shape=(32, 32))
+    samples = [structures.SegDataSample(gt_sem_seg=label, metainfo=meta) for label in labels]
+    return model, torch.randn(2, 3, 32, 32), samples
+
+
+@pytest.mark.skipif(OLD_COMPILER, reason="torch 2.1 compiles the backward pass and fails")
+@pytest.mark.parametrize(
+    "backend",
+    [pytest.param("aot_eager"), pytest.param("inductor", marks=pytest.mark.slow)],
+)
+@pytest.mark.parametrize("build", [classifier, segmentor])
+def test_a_compiled_network_has_the_losses_and_gradients_of_the_plain_one(build, backend):
+    """The whole model as mmengine's ``compile=`` does it, forward and backward; no gate noise.
+
+    With the backend aot_eager torch's own operators run, with inductor generated code, which adds
+    in another order: gradients of a parameter, as vectors, within 1e-2 of their length.
+    """
+    torch.manual_seed(0)
+    lookup_backend = pytest.importorskip("torch._dynamo.backends.registry").lookup_backend
+    torch._dynamo.reset()
+    model, images, samples = build()
+    model.train()
+    compiled = copy.deepcopy(model)
+    graphs = []
+
+    def counting(graph, example_inputs):
+        graphs.append(graph)
+        return lookup_backend(backend)(graph, example_inputs)
+
+    compiled.forward = torch.compile(compiled.forward, backend=counting)
+    logs = []
+    with mock.patch("mmbas.gates.binary_concrete.logistic_noise_like", torch.zeros_like):
+        for network in (model, compiled):
+            total, log = network.parse_losses(network(images, samples, mode="loss"))
+            total.backward()
+            logs.append({key: value.item() for key, value in log.items()})
+    assert graphs  # the compiler saw it
+    assert logs[1] == pytest.approx(logs[0], rel=1e-5)
+    assert {"loss_bas", "loss_gate_l0"} < set(logs[0])
+    gradients = {name: parameter.grad for name, parameter in compiled.named_parameters()}
+    for name, parameter in model.named_parameters():
+        distance = (gradients[name] - parameter.grad).norm()
+        assert distance <= 1e-2 * parameter.grad.norm() + 1e-6, name
+    assert gradients["backbone.layer1.0.gate.fc2.bias"].abs().max() > 1e-4
 
 
 @pytest.mark.slow
