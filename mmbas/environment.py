@@ -19,6 +19,8 @@ PACKAGES = (
     ("onedl-mmcv", "mmcv", "mmcv-lite"),
     ("onedl-mmpretrain", "mmpretrain"),
     ("onedl-mmsegmentation", "mmsegmentation"),
+    "onnx",
+    "onnxruntime",
 )
 
 

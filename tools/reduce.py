@@ -29,7 +29,7 @@ from mmbas.command_line import (
 )
 from mmbas.inference.calibration import measure_open_rates, select_images
 from mmbas.inference.calibration_data import changes, data_loader, evaluate_test_set, load_model
-from mmbas.inference.reduction import Reduction, reduce_model
+from mmbas.inference.reduction import Reduction, check_rates, reduce_model
 
 
 def parse_args() -> argparse.Namespace:
@@ -79,6 +79,23 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
+def check_args(args: argparse.Namespace) -> None:
+    """Refuse, before minutes of calibration, what cannot be done or would overwrite an input."""
+    check_rates(args.min_rate, args.max_rate)
+    if args.num_images is not None and args.num_images < 1:
+        raise ValueError(f"expected --num-images >= 1, but got {args.num_images}")
+    out = Path(args.out)
+    if out.suffix != ".pth":
+        raise ValueError(f"expected --out to end in .pth, but got {out}")
+    for source, target in ((args.checkpoint, out), (args.config, out.with_suffix(".py"))):
+        if Path(source).resolve() == target.resolve():
+            raise ValueError(
+                f"expected another --out than {out}, which would overwrite {source}; choose "
+                "another name"
+            )
+    out.parent.mkdir(parents=True, exist_ok=True)
+
+
 def class_numbers(names: Sequence[str] | None, known: Sequence[str]) -> list[int] | None:
     """Numbers of the classes given by name or number."""
     if names is None:
@@ -107,13 +124,15 @@ def reduced_config(config: Config, reduction: Reduction, checkpoint: Path) -> Co
     if not reduction.has_gates and "gate_losses" in reduced.model:
         reduced.model.gate_losses = None
     reduced.load_from = str(checkpoint)
+    # Those of a config written by a training: the reduced network's is a new one, in its own place.
+    reduced.resume = False
+    reduced.pop("work_dir", None)
     return reduced
 
 
 def write_reduced(args: argparse.Namespace, config: Config, reduction: Reduction) -> Config:
     """Write checkpoint and config."""
     out = Path(args.out)
-    out.parent.mkdir(parents=True, exist_ok=True)
     reduced = reduced_config(config, reduction, out)
     source = CheckpointLoader.load_checkpoint(args.checkpoint, map_location="cpu", logger="silent")
     meta = {
@@ -132,8 +151,7 @@ def main() -> None:
     args = parse_args()
     config = load_config(args.config, args.cfg_options)
     checked_checkpoint(args.checkpoint)
-    if Path(args.out).suffix != ".pth":
-        raise ValueError(f"expected --out to end in .pth, but got {args.out}")
+    check_args(args)
     check_data_roots(config, [f"{args.data}_dataloader", "test_dataloader"])
     model = load_model(config, args.checkpoint)
     check_has_gates(model, args.checkpoint)

@@ -6,6 +6,7 @@ import copy
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 from mmengine.config import Config
 from mmengine.device import get_device
 from mmengine.evaluator import Evaluator
@@ -63,7 +64,11 @@ def evaluate_test_set(
     evaluator = Evaluator(metrics)
     evaluator.dataset_meta = loader.dataset.metainfo
     result = evaluate(model, select_images(loader, classes=classes), evaluator)
-    return {**result, "params": sum(p.numel() for p in model.parameters())}
+    metrics = {  # MMSegmentation's are numpy's scalars
+        key: value.item() if isinstance(value, np.generic) else value
+        for key, value in result.items()
+    }
+    return {**metrics, "params": sum(p.numel() for p in model.parameters())}
 
 
 def changes(before: dict[str, Any], after: dict[str, Any]) -> list[list[str]]:

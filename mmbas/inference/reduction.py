@@ -19,6 +19,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from mmbas.blocks import BlockWidths, GatedResidualBlock
 from mmbas.gates import ChannelGate, Gate
+from mmbas.losses.logit_queue import LogitQueue
 
 
 @dataclass(frozen=True)
@@ -86,11 +87,7 @@ def reduce_model(
     Raises:
         ValueError: If the rates do not fit, or the network cannot be reduced.
     """
-    if not 0 <= min_rate <= max_rate <= 1 or max_rate == 0:
-        raise ValueError(
-            f"expected 0 <= min_rate <= max_rate <= 1 and max_rate > 0, but got {min_rate} and "
-            f"{max_rate}"
-        )
+    check_rates(min_rate, max_rate)
     blocks = {
         name: module
         for name, module in model.named_modules()
@@ -98,7 +95,7 @@ def reduce_model(
     }
     if not any(block.gate is not None for block in blocks.values()):
         raise ValueError("expected a model with gates to reduce, but got one without")
-    state_dict = {key: value.clone() for key, value in model.state_dict().items()}
+    state_dict = _copied_state(model)
     block_widths = []
     num_gates, num_removed, num_folded = 0, 0, 0
     for name, block in blocks.items():
@@ -116,6 +113,28 @@ def reduce_model(
             num_removed += removed if positions else 0
             num_folded += left.num_always_open if positions and not left.silent else 0
     return Reduction(block_widths, state_dict, num_gates, num_removed, num_folded)
+
+
+def check_rates(min_rate: float, max_rate: float) -> None:
+    """Refuse bounds that :func:`reduce_model` cannot use.
+
+    Raises:
+        ValueError: Unless 0 <= min_rate <= max_rate <= 1 and max_rate > 0.
+    """
+    if not 0 <= min_rate <= max_rate <= 1 or max_rate == 0:
+        raise ValueError(
+            f"expected 0 <= min_rate <= max_rate <= 1 and max_rate > 0, but got {min_rate} and "
+            f"{max_rate}"
+        )
+
+
+def _copied_state(model: nn.Module) -> dict[str, Tensor]:
+    """The state without the queues of gate losses: their columns are gates that may be gone."""
+    queues = tuple(
+        f"{name}." for name, module in model.named_modules() if isinstance(module, LogitQueue)
+    )
+    state = model.state_dict()
+    return {key: value.clone() for key, value in state.items() if not key.startswith(queues)}
 
 
 def _check_reducible(name: str, block: GatedResidualBlock) -> None:

@@ -9,6 +9,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from mmbas.backbones import GatedResNet, GatedResNetCifar
 from mmbas.gates import named_gates, record_gate_outputs
 from mmbas.inference.reduction import reduce_model
+from mmbas.losses import BatchShapingLoss
 from mmbas.metrics.macs import count_macs
 
 CLOSED, OPEN, UNDECIDED = -1, 1, 0
@@ -207,6 +208,16 @@ def test_reduced_network_reduces_again():
     assert_same(run(twice, images)[0], run(once, images)[0])
     assert sum(p.numel() for p in twice.parameters()) < sum(p.numel() for p in once.parameters())
     assert reduction.num_folded > 0
+
+
+def test_queue_of_a_gate_loss_starts_anew():
+    """It holds logits of gates that are gone, and would refuse those that are left."""
+    model = torch.nn.ModuleDict(dict(backbone=cifar(), loss=BatchShapingLoss(queue_size=4)))
+    model["loss"].queue.push(torch.randn(4, 336))
+    assert "loss.queue._extra_state" in model.state_dict()
+    rates = {name: torch.rand(gate.num_gates) for name, gate in named_gates(model).items()}
+    state = reduce_model(model, rates, min_rate=0.5).state_dict
+    assert not any(key.startswith("loss.queue") for key in state)
 
 
 def test_wrong_arguments():

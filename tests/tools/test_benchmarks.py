@@ -183,3 +183,25 @@ def test_compiled_dense_network_takes_part(tmp_path):
 )
 def test_inference_refuses_what_it_cannot_measure(arguments, message):
     assert error_of("benchmark_inference", DIGITS, *arguments).endswith(f"error: {message}")
+
+
+def test_reduction_halves_the_gated_convolutions(tmp_path):
+    pytest.importorskip("onnx")
+    pytest.importorskip("onnxruntime")
+    settings = ["--configs", DIGITS, "--size", "32", "--threads", "1", "--repeats", "1"]
+    out = tmp_path / "out.json"
+    (point,) = json_of(call_tool, "../benchmarks/reduction", *settings, out=out)["points"]
+
+    assert (point["config"], point["threads"], point["size"]) == (DIGITS, 1, 32)
+    assert point["command"].startswith("python benchmarks/reduction.py --configs")
+    assert (point["num_gates"], point["num_removed"]) == (336, 168)
+    macs = {name: figures["dense_macs"] for name, figures in point["networks"].items()}
+    # Each gate network loses half of its last layer, 16 rows' weights.
+    gates = GATE_MACS - 16 * 168
+    half = ALWAYS_COMPUTED + gates + (DENSE_MACS - ALWAYS_COMPUTED) // 2
+    assert macs == dict(plain=DENSE_MACS, conditional=DENSE_MACS + GATE_MACS, reduced=half)
+    assert 0 < point["max_rel_diff"] < 1e-4
+    for runtime in ("onnx", "torch"):
+        for name in ("plain", "conditional"):
+            times = point[f"{runtime}_reduced_ms"], point[f"{runtime}_{name}_ms"]
+            assert point[f"{runtime}_reduced_over_{name}"] == pytest.approx(times[0] / times[1])

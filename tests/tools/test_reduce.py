@@ -1,5 +1,8 @@
 """tools/reduce.py: what is removed is known, and the written config loads it everywhere."""
 
+import json
+from unittest import mock
+
 import pytest
 
 pytest.importorskip("mmpretrain")
@@ -7,17 +10,20 @@ pytest.importorskip("sklearn")
 
 import torch
 from helpers import (
+    CONFIGS,
     assert_help_shows_examples,
     assert_origin,
+    build_model,
     call_tool,
     error_of,
     json_of,
     run_tool,
-    write_checkpoint,
     write_config,
 )
 from mmengine.config import Config
+from mmengine.registry import MODELS, init_default_scope
 
+from mmbas.datasets.street_scenes import write_street_scenes
 from mmbas.gates import named_gates
 
 
@@ -33,15 +39,18 @@ def config(folder):
 
 @pytest.fixture(scope="module")
 def checkpoint(folder, config):
-    """A quarter of each block's channels never opens, another quarter always is open."""
     path = folder / "gated.pth"
-    model = write_checkpoint(config, path)
+    return write_half_decided(build_model(config), path, classes=tuple("0123456789"))
+
+
+def write_half_decided(model, path, *, classes):
+    """A quarter of each block's channels never opens, another quarter always is open."""
     for gate in named_gates(model).values():
         quarter = gate.num_gates // 4
         gate.fc2.weight.data[: 2 * quarter] = 0
         gate.fc2.bias.data[:quarter] = -5.0
         gate.fc2.bias.data[quarter : 2 * quarter] = 5.0
-    meta = {"dataset_meta": {"classes": tuple("0123456789")}, "epoch": 3, "seed": 0}
+    meta = {"dataset_meta": {"classes": classes}, "epoch": 3, "seed": 0}
     torch.save({"meta": meta, "state_dict": model.state_dict()}, path)
     return path
 
@@ -130,10 +139,94 @@ def test_specialist_for_classes(config, checkpoint, tmp_path):
     assert Config.fromfile(out.with_suffix(".py")).model.gate_losses is None
 
 
+def test_training_of_the_reduced_network_leaves_the_original_alone(config, checkpoint, tmp_path):
+    """A config that a training wrote names its work dir, and to go on there if it was resumed."""
+    written = Config.fromfile(config)
+    written.work_dir, written.resume = "work_dirs/original", True
+    written.dump(tmp_path / "written.py")
+    arguments = ("reduce", tmp_path / "written.py", checkpoint, "--num-images", "1")
+    call_tool(*arguments, "--out", tmp_path / "reduced.pth")
+    reduced = Config.fromfile(tmp_path / "reduced.py")
+    assert reduced.get("work_dir") is None
+    assert not reduced.resume
+    assert reduced.load_from == str(tmp_path / "reduced.pth")
+    out = ("--work-dir", tmp_path / "test")
+    call_tool("test", tmp_path / "reduced.py", tmp_path / "reduced.pth", *out)
+
+
+@pytest.fixture(scope="module")
+def segmentor(tmp_path_factory):
+    """Config and checkpoint of a gated PSPNet for a few small street scenes."""
+    pytest.importorskip("mmseg")
+    folder = tmp_path_factory.mktemp("segmentor")
+    write_street_scenes(folder / "data", num_train=2, num_val=3, size=(48, 96))
+    config = Config.fromfile(CONFIGS / "pspnet_r18_bas_street_scenes.py")
+    for loader in ("train_dataloader", "test_dataloader"):
+        config[loader].dataset.data_root = str(folder / "data")
+    config.model.decode_head.channels = 16
+    config.dump(folder / "gated.py")
+    torch.manual_seed(0)
+    init_default_scope(config.default_scope)
+    classes = tuple(f"class {i}" for i in range(19))
+    checkpoint = folder / "gated.pth"
+    write_half_decided(MODELS.build(config.model).eval(), checkpoint, classes=classes)
+    return folder / "gated.py", checkpoint
+
+
+def test_segmentor_from_reduction_to_export(segmentor, tmp_path):
+    config, checkpoint = segmentor
+    once, twice = tmp_path / "once.pth", tmp_path / "twice.pth"
+    arguments = ("reduce", config, checkpoint, "--out", once, "--data", "test", "--min-rate", "0")
+    printed = call_tool(*arguments, "--out-json", tmp_path / "once.json").stdout
+    result = json.loads((tmp_path / "once.json").read_text(encoding="utf-8"))
+    before, after = result["before"], result["after"]
+    assert result["num_gates"] == 1920
+    assert result["num_removed"] >= 1920 // 4
+    assert after["params"] < before["params"]
+    assert 0.5 < after["macs/dense"] / before["macs/dense"] < 0.9
+    for key in ("mIoU", "aAcc", "mAcc"):
+        assert after[key] == pytest.approx(before[key], abs=0.2)  # a pixel or two
+        assert f"\n{key} " in printed
+
+    tested = json_of(call_tool, "test", once.with_suffix(".py"), once, out=tmp_path / "test.json")
+    assert {key: tested[key] for key in after if key in tested} == pytest.approx(
+        {key: value for key, value in after.items() if key not in ("params", "num_images")}
+    )
+    counted = json_of(
+        *(call_tool, "count_macs", once.with_suffix(".py"), "--shape", "48", "96"),
+        out=tmp_path / "macs.json",
+    )
+    assert counted["params"] == after["params"]
+    assert counted["dense_macs"] == after["macs/dense"]
+
+    again = ("reduce", once.with_suffix(".py"), once, "--out", twice, "--data", "test")
+    bounds = ("--min-rate", "0.5", "--max-rate", "0.5", "--classes", "road", "car")
+    static = json_of(call_tool, *again, *bounds, out=tmp_path / "twice.json")
+    assert static["before"]["num_images"] == 3  # a road is in each
+    assert static["before"]["mIoU"] == pytest.approx(after["mIoU"])
+    assert static["after"]["macs/fraction"] == 1
+    assert static["after"]["params"] < after["params"]
+
+    pytest.importorskip("onnx")
+    pytest.importorskip("onnxruntime")
+    exported = json_of(
+        *(call_tool, "export_onnx", twice.with_suffix(".py"), twice, tmp_path / "twice.onnx"),
+        *("--repeats", "1"),
+        out=tmp_path / "onnx.json",
+    )
+    assert exported["max_rel_diff"] < 1e-4
+
+
 def test_wrong_input_is_one_line(config, checkpoint, tmp_path):
     arguments = ("reduce", config, checkpoint, "--out")
     assert "to end in .pth" in error_of(*arguments, tmp_path / "reduced")
     out = tmp_path / "reduced.pth"
     assert "expected a class in 0, 1," in error_of(*arguments, out, "--classes", "cat")
-    assert "min_rate <= max_rate" in error_of(*arguments, out, "--min-rate", "2")
+    # Before the calibration, which takes minutes.
+    with mock.patch("mmbas.inference.calibration.measure_open_rates", side_effect=AssertionError):
+        assert "min_rate <= max_rate" in error_of(*arguments, out, "--min-rate", "2")
+        message = error_of(*arguments, out, "--num-images", "-1")
+        assert "expected --num-images >= 1, but got -1" in message
+        assert "would overwrite" in error_of(*arguments, checkpoint)
+        assert "would overwrite" in error_of(*arguments, config.with_suffix(".pth"))
     assert not out.exists()
