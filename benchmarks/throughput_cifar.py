@@ -6,7 +6,7 @@ whole batches (batched), image by image in plain PyTorch (plain). Loading is tim
 process, and training with loading processes beside it, in turns, so that drift of the machine hits
 all alike.
 
-    python benchmarks/throughput_cifar.py --iterations 8 --rounds 3 --out-json FILE
+    python benchmarks/throughput_cifar.py --iterations 12 --rounds 3 --out-json FILE
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import tempfile
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
+from statistics import median
 from typing import Any
 
 import numpy as np
@@ -34,11 +35,14 @@ from mmbas.allocator import keep_freed_memory
 from mmbas.command_line import own_command, write_json
 from mmbas.environment import describe
 from mmbas.gates import record_gate_outputs
+from mmbas.measure import median_ratio
 
 CONFIGS = {
     "sample": "configs/resnet20_bas_cifar10.py",
     "batched": "configs/resnet20_bas_cifar10_batched.py",
 }
+
+PREFETCHED = 2  # batches of each loading process, torch's default
 
 
 def random_images(number: int) -> tuple[np.ndarray, np.ndarray]:
@@ -160,13 +164,14 @@ def loading_rate(loader: DataLoader[Any], num_images: int) -> float:
     return num_images / (time.perf_counter() - start)
 
 
-def training_rate(times: list[float], batch_size: int) -> float:
-    """Images per second of the fastest step after the second: other programs only add to it.
+def training_rate(times: list[float], batch_size: int, workers: int) -> float:
+    """Images per second, by the median step of those that start without batches in store.
 
-    A step that waits for data is no faster for it: the loading processes hold two batches each,
-    which are used up by then if they cannot keep pace.
+    Each loading process holds two batches before the first step; the steps that use them up do not
+    count.
     """
-    return batch_size / float(np.diff(times[1:]).min())
+    stored = PREFETCHED * workers
+    return batch_size / float(np.median(np.diff(times[stored:])))
 
 
 def mmengine_steps(config: Config, number: int, workers: int) -> list[float]:
@@ -199,10 +204,10 @@ def measure(*, iterations: int, workers: int, rounds: int) -> dict[str, list[flo
             rates[f"load_{name}"].append(loading_rate(loader, number))
         loader = DataLoader(images, batch_size, shuffle=True, num_workers=workers)
         times = list(plain_steps(plain, loader))
-        rates["train_plain"].append(training_rate(times, batch_size))
+        rates["train_plain"].append(training_rate(times, batch_size, workers))
         for name, path in CONFIGS.items():
             times = mmengine_steps(Config.fromfile(path), number, workers)
-            rates[f"train_{name}"].append(training_rate(times, batch_size))
+            rates[f"train_{name}"].append(training_rate(times, batch_size, workers))
     return dict(rates)
 
 
@@ -210,7 +215,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--iterations", type=int, default=8, help="of each training (8)")
+    parser.add_argument("--iterations", type=int, default=12, help="of each training (12)")
     parser.add_argument("--rounds", type=int, default=3, help="trainings of each loop (3)")
     parser.add_argument("--workers", type=int, default=2, help="loading processes (2)")
     parser.add_argument("--threads", type=int, default=2, help="threads of the training (2)")
@@ -220,9 +225,9 @@ def main() -> None:
     keep_freed_memory()
     rates = measure(iterations=args.iterations, workers=args.workers, rounds=args.rounds)
     result = {
-        "images_per_second": {name: max(each) for name, each in rates.items()},
+        "images_per_second": {name: median(each) for name, each in rates.items()},
         "of_plain": {
-            f"{kind}_{name}": max(rates[f"{kind}_{name}"]) / max(rates[f"{kind}_plain"])
+            f"{kind}_{name}": median_ratio(rates[f"{kind}_{name}"], rates[f"{kind}_plain"])
             for kind in ("load", "train")
             for name in CONFIGS
         },

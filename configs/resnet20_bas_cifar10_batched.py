@@ -6,6 +6,7 @@
 #   python tools/train.py configs/resnet20_bas_cifar10_batched.py
 #
 # Knob: gamma: --cfg-options model.gate_losses.l0.loss_weight=0.1
+# Another folder: train_dataloader.dataset.dataset.data_root=DIR, and as ever for val and test.
 # For another network replace the first line below by its files.
 _base_ = [
     "_base_/models/gated_resnet_cifar.py",

@@ -13,7 +13,7 @@
 #
 # Afterwards, tools/match_macs.py takes the last point or two to the target.
 #
-# Knob: the MACs you can afford, as a fraction of the dense 4.11 G:
+# Knob: the MACs you can afford, as a fraction of the dense 4.09 G:
 #   --cfg-options model.gate_losses.target.target=0.5
 _base_ = [
     "_base_/models/gated_resnet50_target_macs.py",

@@ -13,7 +13,17 @@ from torch.nn import functional as F
 
 from mmbas.registry import DATASETS, FUNCTIONS
 
-Batch = dict[str, Any]
+
+class Batch(dict[str, Any]):
+    """A whole batch; says what is wrong where a ``collate_fn`` takes it for a list of samples."""
+
+    def __missing__(self, key: Any) -> Any:
+        if isinstance(key, int):
+            raise ValueError(
+                "expected collate_fn=dict(type='mmbas.keep_batch') in the loader of "
+                "mmbas.BatchedCrops, which gives whole batches, but got another one"
+            )
+        raise KeyError(key)
 
 
 @FUNCTIONS.register_module()
@@ -47,14 +57,17 @@ class BatchedCrops:
         flip_prob: Share of the images mirrored left to right.
 
     Raises:
-        ValueError: If the padding is negative, the share is none, or the images differ in size.
+        ValueError: If the padding is no whole number of pixels, the share is none, or the data set
+            is empty, without labels, or of images that differ in size.
     """
 
     def __init__(
         self, dataset: dict[str, Any], *, padding: int = 0, flip_prob: float = 0.0
     ) -> None:
-        if padding < 0:
-            raise ValueError(f"expected padding >= 0 pixels, but got {padding}")
+        if not isinstance(padding, int) or padding < 0:
+            raise ValueError(
+                f"expected padding as a whole number >= 0, pixels on each side, but got {padding!r}"
+            )
         if not 0 <= flip_prob <= 1:
             raise ValueError(f"expected flip_prob between 0 and 1, but got {flip_prob}")
         self.dataset = HOST_DATASETS.build(dataset)
@@ -89,9 +102,9 @@ class BatchedCrops:
         flipped = torch.rand(len(chosen)) < self.flip_prob
         inputs[flipped] = inputs[flipped].flip(-1)
         samples = [DataSample().set_gt_label(label) for label in self.labels[chosen]]
-        return {"inputs": inputs, "data_samples": samples}
+        return Batch(inputs=inputs, data_samples=samples)
 
-    def __getitem__(self, index: int) -> Batch:
+    def __getitem__(self, index: int) -> dict[str, Any]:
         batch = self.__getitems__([index])
         return {"inputs": batch["inputs"][0], "data_samples": batch["data_samples"][0]}
 
@@ -103,8 +116,12 @@ def _images_and_labels(dataset: Any) -> tuple[Tensor, Tensor]:
     """All images of a data set, shape (N, C, H, W), and their labels, shape (N,)."""
     images: list[Tensor] = []
     labels: list[Tensor] = []
+    if not len(dataset):
+        raise ValueError("expected images for mmbas.BatchedCrops, but its data set is empty")
     for index in range(len(dataset)):
         sample = dataset[index]
+        if "gt_label" not in sample["data_samples"]:
+            raise ValueError(f"expected a label of each image, but image {index} has none")
         image = sample["inputs"]
         if images and image.shape != images[0].shape:
             raise ValueError(

@@ -123,7 +123,8 @@ def test_a_training_runs_and_resumes_bitwise(tmp_path):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (dict(padding=-1), "padding >= 0 pixels, but got -1"),
+        (dict(padding=-1), "whole number >= 0, pixels on each side, but got -1"),
+        (dict(padding=(4, 4)), r"but got \(4, 4\)"),
         (dict(flip_prob=1.5), "between 0 and 1, but got 1.5"),
     ],
 )
@@ -141,6 +142,23 @@ def test_images_of_several_sizes_name_the_first_that_differs():
     DATASETS.register_module(name="SizesForTest", module=Sizes, force=True)
     with pytest.raises(ValueError, match=r"shape \(3, 32, 32\) and image 2 \(3, 31, 32\)"):
         BatchedCrops({**DIGITS, "type": "mmbas.SizesForTest"})
+
+
+def test_an_empty_data_set():
+    class Empty(Digits):
+        def __len__(self):
+            return 0
+
+    DATASETS.register_module(name="EmptyForTest", module=Empty, force=True)
+    with pytest.raises(ValueError, match="its data set is empty"):
+        BatchedCrops({**DIGITS, "type": "mmbas.EmptyForTest"})
+
+
+@pytest.mark.parametrize("collate", ["pseudo_collate", "default_collate"])
+def test_a_loader_that_joins_samples_says_what_it_needs(collate):
+    loader = dict(LOADER, num_workers=0, dataset=BATCHED, collate_fn=dict(type=collate))
+    with pytest.raises(ValueError, match=r"expected collate_fn=dict\(type='mmbas.keep_batch'\)"):
+        next(iter(Runner.build_dataloader(loader)))
 
 
 def test_single_samples_do_not_pass_as_a_batch():
