@@ -1,4 +1,4 @@
-"""Random crop and flip of whole batches, for small images whose network outruns a pipeline."""
+"""Random crop and flip of whole batches, for small images, where a pipeline for each takes longest."""
 
 from __future__ import annotations
 
