@@ -1,4 +1,4 @@
-"""Random crop and flip of whole batches, for small images, where a pipeline for each takes longest."""
+"""Random crop and flip of whole batches: for small images a pipeline for each takes too long."""
 
 from __future__ import annotations
 
