@@ -15,6 +15,7 @@ from unittest import mock
 
 import torch
 import torch.distributed as dist
+from helpers import end_worker
 from mmengine.logging import MMLogger
 from mmengine.model import MMDistributedDataParallel
 from mmengine.optim import OptimWrapper
@@ -182,7 +183,7 @@ def main(rank: int, folder: Path) -> None:
             results[name] = dict(error=traceback.format_exc())
     (folder / f"rank{rank}.json").write_text(json.dumps(results), encoding="utf-8")
     torch.save(recipe_steps(folder, slice(2 * rank, 2 * rank + 2)), folder / f"recipe{rank}.pt")
-    dist.destroy_process_group()
+    end_worker()
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ from unittest import mock
 import pytest
 import torch
 import torch.distributed as dist
+from helpers import end_worker
 from torch import Tensor
 
 pytest.importorskip("mmengine._strategy", reason="this mmengine has no strategies")
@@ -134,7 +135,7 @@ def worker(rank: int, folder: Path) -> None:
     dist.init_process_group("gloo", rank=rank, world_size=2)
     for case in CASES:
         torch.save(train(case, folder), folder / f"{case}{rank}.pt")
-    dist.destroy_process_group()
+    end_worker()
 
 
 @pytest.fixture(scope="module")

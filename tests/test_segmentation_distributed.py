@@ -9,6 +9,7 @@ from unittest import mock
 import pytest
 import torch
 import torch.distributed as dist
+from helpers import end_worker
 
 pytest.importorskip("mmseg")
 
@@ -80,7 +81,7 @@ def distributed_worker(rank, folder):
     half = NUM_IMAGES // 2
     steps = train(DistributedDataParallel(pspnet()), slice(rank * half, (rank + 1) * half))
     torch.save(steps, f"{folder}/rank{rank}.pt")
-    dist.destroy_process_group()
+    end_worker()
 
 
 def test_two_processes_equal_one(tmp_path):

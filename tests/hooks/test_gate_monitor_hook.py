@@ -10,6 +10,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 import torch.distributed as dist
+from helpers import end_worker
 from hooks.runner_case import GATE_LOSSES, GatedModel, PlainModel, run
 from mmengine.hooks import Hook
 from mmengine.visualization import Visualizer
@@ -140,7 +141,7 @@ def two_process_worker(rank, folder):
     runner.model.last_gates = {"backbone.layer1.0.gate": gates}
     GateMonitorHook(interval=1).after_train_iter(runner, 0)
     torch.save(shown, f"{folder}/rank{rank}.pt")
-    dist.destroy_process_group()
+    end_worker()
 
 
 def test_two_processes_report_the_images_of_both(tmp_path):

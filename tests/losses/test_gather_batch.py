@@ -8,6 +8,7 @@ from types import SimpleNamespace
 import numpy as np
 import torch
 import torch.distributed as dist
+from helpers import end_worker
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
@@ -52,7 +53,7 @@ def distributed_worker(rank, folder):
             batches = [batch[rows] for batch in batches_of(split)]
             results[split, queue_size] = train(net, loss, batches)
     torch.save(results, f"{folder}/rank{rank}.pt")
-    dist.destroy_process_group()
+    end_worker()
 
 
 def test_two_processes_equal_one(tmp_path):

@@ -8,6 +8,7 @@ import sys
 import pytest
 import torch
 import torch.distributed as dist
+from helpers import end_worker
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
@@ -176,7 +177,7 @@ def distributed_worker(rank, folder):
     net, images = linear_and_images()
     rows = slice(0, 4) if rank == 0 else slice(4, None)
     torch.save(gradient_of(DistributedDataParallel(net), images[rows]), f"{folder}/rank{rank}.pt")
-    dist.destroy_process_group()
+    end_worker()
 
 
 def test_two_processes_equal_one(tmp_path):

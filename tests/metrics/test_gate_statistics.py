@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 import torch.distributed as dist
+from helpers import end_worker
 
 from mmbas.metrics import GateStatistics
 from mmbas.metrics.gate_counts import NO_IMAGE, GateCounts
@@ -219,7 +220,7 @@ def distributed_worker(rank, folder):
         own = samples[rank::2]
         results.append(numbers_of(evaluated([own[:2], own[2:]] if own[2:] else [own], size=size)))
     torch.save(results, f"{folder}/rank{rank}.pt")
-    dist.destroy_process_group()
+    end_worker()
 
 
 def test_two_processes_equal_one(tmp_path):
