@@ -228,6 +228,12 @@ def header_facts(
     }
 
 
+def summary(profile: GateProfile) -> dict[str, Any]:
+    """A model in a few numbers, whether hard images use more MACs among them."""
+    numbers: dict[str, Any] = json_ready({**overview(profile), "difficulty": difficulty(profile)})
+    return numbers
+
+
 def main() -> None:
     args = parse_args()
     if Path(args.out_dir).exists() and not Path(args.out_dir).is_dir():
@@ -276,8 +282,7 @@ def main() -> None:
         origin={**origin, "checkpoints": {model.name: model.checkpoint for model in models}},
         facts=header_facts(origin, models, profiles[0], data),
     )
-    rows = [json_ready({**overview(each), "difficulty": difficulty(each)}) for each in profiles]
-    write_json(args.out_json, with_origin({"models": rows}, args.config))
+    write_json(args.out_json, with_origin({"models": list(map(summary, profiles))}, args.config))
     print(f"report written to {Path(args.out_dir) / 'report.html'}")
 
 
