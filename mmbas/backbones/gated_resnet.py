@@ -118,22 +118,10 @@ class GatedResNet(BaseModule):
         self.zero_init_residual = zero_init_residual
         self.gate = gate
         self.gate_positions = gate_positions
-        self.block, num_blocks = BLOCKS_OF_DEPTH[depth]
+        self.block, self.num_blocks = BLOCKS_OF_DEPTH[depth]
         self._make_stem()
         self.stage_names = [f"layer{i + 1}" for i in range(num_stages)]
-        in_channels = 64
-        standard = [64 * 2**i for i in range(num_stages) for _ in range(num_blocks[i])]
-        num_inner = 2 if issubclass(self.block, GatedBottleneck) else 1
-        widths = iter(widths_of_blocks(block_widths, standard, num_inner=num_inner))
-        for i, name in enumerate(self.stage_names):
-            out_channels = 64 * 2**i * self.block.expansion
-            stage_widths = [next(widths) for _ in range(num_blocks[i])]
-            stage = self._make_stage(
-                in_channels, stage_widths, out_channels, strides[i], dilations[i]
-            )
-            self.add_module(name, stage)
-            in_channels = out_channels
-        self.feat_dim = in_channels
+        self.feat_dim = self._make_stages(strides, dilations, block_widths)
         self._freeze_stages()
         refuse_foreign_checkpoints(self)
 
@@ -152,6 +140,28 @@ class GatedResNet(BaseModule):
             self._norm1_name, norm1 = build_norm_layer(self.norm_cfg, 64, postfix=1)
             self.add_module(self._norm1_name, norm1)
         self.maxpool = nn.MaxPool2d(kernel_size=3, stride=2, padding=1)
+
+    def _make_stages(
+        self,
+        strides: Sequence[int],
+        dilations: Sequence[int],
+        block_widths: Sequence[Config] | None,
+    ) -> int:
+        """Add the stages; returns the channels of the last one's output."""
+        num_blocks = self.num_blocks[: len(self.stage_names)]
+        standard = [64 * 2**i for i, num in enumerate(num_blocks) for _ in range(num)]
+        num_inner = 2 if issubclass(self.block, GatedBottleneck) else 1
+        widths = iter(widths_of_blocks(block_widths, standard, num_inner=num_inner))
+        in_channels = 64
+        for i, name in enumerate(self.stage_names):
+            out_channels = 64 * 2**i * self.block.expansion
+            stage_widths = [next(widths) for _ in range(num_blocks[i])]
+            stage = self._make_stage(
+                in_channels, stage_widths, out_channels, strides[i], dilations[i]
+            )
+            self.add_module(name, stage)
+            in_channels = out_channels
+        return in_channels
 
     def _make_stage(
         self,
