@@ -16,15 +16,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from mmbas.backbones.resnet_options import BLOCKS_OF_DEPTH, check_options, check_stages
 from mmbas.backbones.state_dict_check import refuse_foreign_checkpoints
-from mmbas.blocks import (
-    BlockWidths,
-    GatedBasicBlock,
-    GatedBottleneck,
-    GatedResidualBlock,
-    widths_of_blocks,
-)
-from mmbas.blocks.gated_residual import GATE_POSITIONS
+from mmbas.blocks import BlockWidths, GatedBottleneck, GatedResidualBlock, widths_of_blocks
 from mmbas.gates import init_gates, named_gates
 from mmbas.registry import MODELS
 
@@ -36,16 +30,6 @@ DEFAULT_INIT: list[Config] = [
     dict(type="Kaiming", layer=["Conv2d"]),
     dict(type="Constant", val=1, layer=["_BatchNorm", "GroupNorm"]),
 ]
-
-BLOCKS_OF_DEPTH: dict[
-    int, tuple[type[GatedBasicBlock] | type[GatedBottleneck], tuple[int, ...]]
-] = {
-    18: (GatedBasicBlock, (2, 2, 2, 2)),
-    34: (GatedBasicBlock, (3, 4, 6, 3)),
-    50: (GatedBottleneck, (3, 4, 6, 3)),
-    101: (GatedBottleneck, (3, 4, 23, 3)),
-    152: (GatedBottleneck, (3, 8, 36, 3)),
-}
 
 
 @MODELS.register_module()
@@ -104,8 +88,8 @@ class GatedResNet(BaseModule):
         init_cfg: Config | list[Config] | None = None,
     ) -> None:
         super().__init__(DEFAULT_INIT if init_cfg is None else init_cfg)
-        _check_options(depth, style, gate_positions)
-        _check_stages(num_stages, strides, dilations, out_indices)
+        check_options(depth, style, gate_positions)
+        check_stages(num_stages, strides, dilations, out_indices)
         self.depth = depth
         self.contract_dilation = contract_dilation
         self.deep_stem = deep_stem
@@ -280,31 +264,3 @@ class GatedResNet(BaseModule):
                 if isinstance(module, _BatchNorm) and ".gate." not in name:
                     module.eval()
         return self
-
-
-def _check_options(depth: int, style: str, gate_positions: str) -> None:
-    if depth not in BLOCKS_OF_DEPTH:
-        raise ValueError(f"expected depth in {sorted(BLOCKS_OF_DEPTH)}, but got {depth}")
-    if style != "pytorch":
-        raise ValueError(f"expected style 'pytorch' (stride in the 3x3), but got {style!r}")
-    if gate_positions not in GATE_POSITIONS:
-        raise ValueError(f"expected gate_positions in {GATE_POSITIONS}, but got {gate_positions!r}")
-    if gate_positions == "conv2" and BLOCKS_OF_DEPTH[depth][0] is GatedBasicBlock:
-        raise ValueError(
-            f"expected gate_positions 'both' or 'conv1' for depth {depth}, whose basic blocks have "
-            "one inner representation, but got 'conv2'"
-        )
-
-
-def _check_stages(
-    num_stages: int, strides: Sequence[int], dilations: Sequence[int], out_indices: Sequence[int]
-) -> None:
-    if not 1 <= num_stages <= 4:
-        raise ValueError(f"expected num_stages from 1 to 4, but got {num_stages}")
-    if len(strides) < num_stages or len(dilations) < num_stages:
-        raise ValueError(
-            f"expected a stride and a dilation for each of {num_stages} stages, but got "
-            f"{tuple(strides)} and {tuple(dilations)}"
-        )
-    if not all(0 <= i < num_stages for i in out_indices):
-        raise ValueError(f"expected out_indices below {num_stages}, but got {tuple(out_indices)}")

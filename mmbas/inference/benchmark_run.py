@@ -98,11 +98,11 @@ def measure(gated: nn.Module, batches: Sequence[Batch], settings: Settings) -> R
     path = _path_of_auto(contenders.sliced)
     conditional, dense = total_macs(contenders.sliced[path], plain, batches)
     macs = conditional / dense
-    paths: dict[str, Result] = {}
-    for name, model in contenders.sliced.items():
-        parity = max_rel_diff(masked, model, batches)
-        paths[name] = {**_ratios(seconds, name, macs), "max_rel_diff": parity}
-    result = {
+    paths: dict[str, Result] = {
+        name: _ratios(seconds, name, macs) | {"max_rel_diff": max_rel_diff(masked, model, batches)}
+        for name, model in contenders.sliced.items()
+    }
+    result: Result = {
         **{f"{key}_ms": _median(seconds, key) for key in REFERENCES},
         **paths[path],
         "macs_ratio": macs,
@@ -110,16 +110,23 @@ def measure(gated: nn.Module, batches: Sequence[Batch], settings: Settings) -> R
         "paths": paths,
         "left_out": contenders.left_out,
         "layouts": contenders.layouts,
-        "threads": torch.get_num_threads(),
-        "batch_size": len(batches[0].images),
-        "shape": list(batches[0].images.shape[2:]),
-        "repeats": settings.repeats,
-        "device": settings.device,
-        "dtype": str(batches[0].images.dtype).removeprefix("torch."),
+        **_conditions(batches[0].images, settings),
     }
     if settings.per_stage:
         result["per_stage"] = _per_stage(gated, batches, settings, path)
     return result
+
+
+def _conditions(images: torch.Tensor, settings: Settings) -> Result:
+    """What the times depend on besides the network."""
+    return {
+        "threads": torch.get_num_threads(),
+        "batch_size": len(images),
+        "shape": list(images.shape[2:]),
+        "repeats": settings.repeats,
+        "device": settings.device,
+        "dtype": str(images.dtype).removeprefix("torch."),
+    }
 
 
 def _on(batch: Batch, device: torch.device, dtype: torch.dtype) -> Batch:

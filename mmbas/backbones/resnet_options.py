@@ -1,0 +1,48 @@
+"""The depths of :class:`mmbas.backbones.GatedResNet`, and which of its options fit together."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from mmbas.blocks import GatedBasicBlock, GatedBottleneck
+from mmbas.blocks.gated_residual import GATE_POSITIONS
+
+BLOCKS_OF_DEPTH: dict[
+    int, tuple[type[GatedBasicBlock] | type[GatedBottleneck], tuple[int, ...]]
+] = {
+    18: (GatedBasicBlock, (2, 2, 2, 2)),
+    34: (GatedBasicBlock, (3, 4, 6, 3)),
+    50: (GatedBottleneck, (3, 4, 6, 3)),
+    101: (GatedBottleneck, (3, 4, 23, 3)),
+    152: (GatedBottleneck, (3, 8, 36, 3)),
+}
+
+
+def check_options(depth: int, style: str, gate_positions: str) -> None:
+    """Raise ValueError for a depth, style or place of gates that there is not."""
+    if depth not in BLOCKS_OF_DEPTH:
+        raise ValueError(f"expected depth in {sorted(BLOCKS_OF_DEPTH)}, but got {depth}")
+    if style != "pytorch":
+        raise ValueError(f"expected style 'pytorch' (stride in the 3x3), but got {style!r}")
+    if gate_positions not in GATE_POSITIONS:
+        raise ValueError(f"expected gate_positions in {GATE_POSITIONS}, but got {gate_positions!r}")
+    if gate_positions == "conv2" and BLOCKS_OF_DEPTH[depth][0] is GatedBasicBlock:
+        raise ValueError(
+            f"expected gate_positions 'both' or 'conv1' for depth {depth}, whose basic blocks have "
+            "one inner representation, but got 'conv2'"
+        )
+
+
+def check_stages(
+    num_stages: int, strides: Sequence[int], dilations: Sequence[int], out_indices: Sequence[int]
+) -> None:
+    """Raise ValueError unless the options of the stages fit their number."""
+    if not 1 <= num_stages <= 4:
+        raise ValueError(f"expected num_stages from 1 to 4, but got {num_stages}")
+    if len(strides) < num_stages or len(dilations) < num_stages:
+        raise ValueError(
+            f"expected a stride and a dilation for each of {num_stages} stages, but got "
+            f"{tuple(strides)} and {tuple(dilations)}"
+        )
+    if not all(0 <= i < num_stages for i in out_indices):
+        raise ValueError(f"expected out_indices below {num_stages}, but got {tuple(out_indices)}")
