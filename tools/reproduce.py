@@ -101,7 +101,12 @@ def main() -> None:
             seconds=None if args.hours is None else 3600 * args.hours,
             report=lambda line: print(line, flush=True),
         )
-        failed = runner.run()
+        try:
+            failed = runner.run()
+        except KeyboardInterrupt:
+            print_states([state_of(each) for each in files])
+            sys.stderr.write("stopped; the same command goes on from the last checkpoints\n")
+            sys.exit(130)
     states = [state_of(each) for each in files]
     print_states(states)
     write_json(args.out_json, with_origin({"runs": states}, args.plan))

@@ -46,6 +46,8 @@ class PlanRunner:
             raise ValueError(
                 f"expected at least 1 process of 1 thread, but got {parallel} of {threads}"
             )
+        if seconds is not None and seconds < 0:
+            raise ValueError(f"expected a time of at least 0 s, but got {seconds:g}")
         self.files = files
         self.plan_path = plan_path
         self.parallel = parallel

@@ -3,6 +3,7 @@
 Most tests put a small script in place of the tools; one runs the real ones.
 """
 
+import fcntl
 import json
 import os
 import re
@@ -167,6 +168,11 @@ def test_impossible_numbers(parallel, threads):
         PlanRunner([], plan_path="p", parallel=parallel, threads=threads, report=print)
 
 
+def test_impossible_time():
+    with pytest.raises(ValueError, match="at least 0 s, but got -1"):
+        PlanRunner([], plan_path="p", seconds=-1, report=print)
+
+
 PLAN = """
 data: Digits
 results: {folder}/results
@@ -217,3 +223,25 @@ def test_bad_input_is_one_line(tmp_path):
     plan.write_text(PLAN.format(folder=tmp_path, config="configs/none.py"))
     assert "no such file" in error_of("reproduce", plan)
     assert "expected a run that fits 'x'" in error_of("reproduce", plan, "--only", "x")
+
+
+def test_stopped_by_a_signal(tmp_path):
+    """Ctrl-C and a scheduler's SIGTERM: what is done is shown, no traceback, nothing runs on."""
+    plan = tmp_path / "plan.yaml"
+    plan.write_text(PLAN.format(folder=tmp_path, config=write_config(tmp_path)))
+    process = subprocess.Popen(
+        [sys.executable, "tools/reproduce.py", str(plan), "--work-dir", str(tmp_path / "work")],
+        cwd=ROOT,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout.readline() == "gated_seed0: from 0\n"
+    process.terminate()
+    shown, errors = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert "0 of 2 finished" in shown
+    assert errors == "stopped; the same command goes on from the last checkpoints\n"
+    with (tmp_path / "work" / "gated_seed0" / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # refused while the training runs on
