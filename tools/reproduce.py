@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import argparse
 import fnmatch
-import json
 import signal
 import sys
 from pathlib import Path
@@ -15,7 +14,7 @@ from typing import Any
 
 from mmbas.command_line import format_table, run_tool, with_origin, write_json
 from mmbas.reproduction.plan import Plan, load_plan
-from mmbas.reproduction.run_state import RunFiles
+from mmbas.reproduction.run_state import RunFiles, read_object
 from mmbas.reproduction.runner import PlanRunner
 
 
@@ -49,12 +48,15 @@ def files_of(plan: Plan, args: argparse.Namespace) -> list[RunFiles]:
     return [RunFiles(run, work_dir / run.name, plan.results / f"{run.name}.json") for run in runs]
 
 
-def state_of(files: RunFiles) -> dict[str, Any]:
+def state_of(files: RunFiles, failed: bool = False) -> dict[str, Any]:
     """One row of the table: accuracy (or mIoU) in percent, MACs as a fraction of dense."""
     row: dict[str, Any] = {"name": files.run.name, "done": files.done()}
     if not files.finished():
-        return {**row, "state": "started" if row["done"] else "waiting"}
-    result = json.loads(files.result.read_text(encoding="utf-8"))
+        state = "failed" if failed else "started" if row["done"] else "waiting"
+        return {**row, "state": state}
+    result = read_object(files.result)
+    if "macs/fraction" not in result or not {"accuracy", "mIoU"} & set(result):
+        raise ValueError(f"expected accuracy (or mIoU) and macs/fraction in {files.result}")
     accuracy = result["mIoU"] if "mIoU" in result else 100 * result["accuracy"]
     return {
         **row,
@@ -90,7 +92,7 @@ def raise_interrupt(*_: object) -> None:
 def main() -> None:
     args = parse_args()
     files = files_of(load_plan(args.plan), args)
-    failed = []
+    failed: list[str] = []
     if not args.list:
         signal.signal(signal.SIGTERM, raise_interrupt)
         runner = PlanRunner(
@@ -107,7 +109,7 @@ def main() -> None:
             print_states([state_of(each) for each in files])
             sys.stderr.write("stopped; the same command goes on from the last checkpoints\n")
             sys.exit(130)
-    states = [state_of(each) for each in files]
+    states = [state_of(each, each.run.name in failed) for each in files]
     print_states(states)
     write_json(args.out_json, with_origin({"runs": states}, args.plan))
     if failed:

@@ -22,11 +22,27 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from mmengine.fileio import load
-from yaml import YAMLError
+import yaml
 
-PLAN_KEYS = {"data", "results", "length", "amp", "base", "overrides", "runs"}
-RUN_KEYS = {"name", "method", "config", "vary", "overrides", "dense", "seeds", "length"}
+PLAN_TYPES: dict[str, type] = {
+    "data": str,
+    "results": str,
+    "length": int,
+    "amp": bool,
+    "base": list,
+    "overrides": dict,
+    "runs": list,
+}
+RUN_TYPES: dict[str, type] = {
+    "name": str,
+    "method": str,
+    "config": str,
+    "vary": dict,
+    "overrides": dict,
+    "dense": bool,
+    "seeds": list,
+    "length": int,
+}
 
 
 @dataclass(frozen=True)
@@ -78,10 +94,13 @@ def load_plan(path: str | Path) -> Plan:
     content = _read(path)
     if not isinstance(content, dict) or not {"data", "results", "runs"} <= set(content):
         raise ValueError(f"expected the keys data, results and runs in {path}")
-    _refuse_unknown(set(content) - PLAN_KEYS, PLAN_KEYS, str(path))
-    overrides = dict(content.get("overrides") or {})
-    for name in reversed(content.get("base") or []):
-        overrides = {**_read(path.parent / name), **overrides}
+    _check_entries(content, PLAN_TYPES, str(path))
+    overrides = dict(content.get("overrides", {}))
+    for name in reversed(content.get("base", [])):
+        settings = _read(path.parent / name)
+        if not isinstance(settings, dict):
+            raise ValueError(f"expected settings by key in {path.parent / name}")
+        overrides = {**settings, **overrides}
     content["overrides"] = overrides
     runs = [run for entry in content["runs"] for run in _runs_of(entry, content, path)]
     names = [run.name for run in runs]
@@ -94,26 +113,31 @@ def _read(path: Path) -> Any:
     if not path.is_file():
         raise ValueError(f"expected a plan at {path}, but there is no such file")
     try:
-        return load(path)
-    except YAMLError as error:
+        return yaml.safe_load(path.read_text(encoding="utf-8"))
+    except yaml.YAMLError as error:
         raise ValueError(f"expected YAML in {path}, but got: {error}") from error
 
 
 def _runs_of(entry: dict[str, Any], plan: dict[str, Any], path: Path) -> list[Run]:
-    if not {"name", "method", "config"} <= set(entry):
+    if not isinstance(entry, dict) or not {"name", "method", "config"} <= set(entry):
         raise ValueError(f"expected name, method and config of each run in {path}, got {entry}")
-    _refuse_unknown(set(entry) - RUN_KEYS, RUN_KEYS, f"{path}, run {entry['name']}")
-    vary = entry.get("vary") or {"key": None, "values": [None]}
-    if set(vary) != {"key", "values"}:
-        raise ValueError(f"expected key and values in vary of {entry['name']}, but got {vary}")
+    _check_entries(entry, RUN_TYPES, f"{path}, run {entry['name']}")
+    vary = entry.get("vary", {"key": None, "values": [None]})
+    if set(vary) != {"key", "values"} or not isinstance(vary["values"], list):
+        raise ValueError(
+            f"expected key and a list of values in vary of {entry['name']}, but got {vary}"
+        )
+    seeds = entry.get("seeds", [0])
+    if not seeds or not all(type(seed) is int for seed in seeds):
+        raise ValueError(f"expected whole numbers as seeds of {entry['name']}, but got {seeds}")
     return [
         Run(
-            name=f"{entry['name'].format(value=value)}_seed{seed}",
+            name=f"{_name(entry, value)}_seed{seed}",
             method=entry["method"],
             config=entry["config"],
             overrides={
                 **plan["overrides"],
-                **(entry.get("overrides") or {}),
+                **entry.get("overrides", {}),
                 **({} if vary["key"] is None else {vary["key"]: value}),
             },
             seed=seed,
@@ -123,10 +147,28 @@ def _runs_of(entry: dict[str, Any], plan: dict[str, Any], path: Path) -> list[Ru
             length=entry.get("length", plan.get("length")),
         )
         for value in vary["values"]
-        for seed in entry.get("seeds", [0])
+        for seed in seeds
     ]
 
 
-def _refuse_unknown(unknown: set[str], known: set[str], where: str) -> None:
-    if unknown:
-        raise ValueError(f"expected the keys {sorted(known)} in {where}, got {sorted(unknown)} too")
+def _name(entry: dict[str, Any], value: Any) -> str:
+    name: str = entry["name"]
+    if (
+        "/" in name
+        or name.count("{") != ("vary" in entry)
+        or name.count("{value}") != name.count("{")
+    ):
+        raise ValueError(
+            f"expected {{value}} in a name where there is vary, and no /, got {name!r}"
+        )
+    return name.format(value=value)
+
+
+def _check_entries(entries: dict[str, Any], types: dict[str, type], where: str) -> None:
+    if unknown := sorted(map(str, set(entries) - set(types))):
+        raise ValueError(f"expected the keys {sorted(types)} in {where}, got {unknown} too")
+    for key, value in entries.items():
+        if type(value) is not types[key]:  # true is no length
+            raise ValueError(
+                f"expected {key} of type {types[key].__name__} in {where}, but got {value!r}"
+            )

@@ -52,6 +52,11 @@ class RunFiles:
         return self.work_dir / "commits.txt"
 
     @property
+    def settings(self) -> Path:
+        """The settings with which the checkpoints were trained."""
+        return self.work_dir / "settings.json"
+
+    @property
     def test_output(self) -> Path:
         """What the test writes."""
         return self.work_dir / "test.json"
@@ -64,18 +69,19 @@ class RunFiles:
         """
         if not self.result.is_file():
             return False
-        saved = json.loads(self.result.read_text(encoding="utf-8"))
-        changed = [key for key, value in self.run.record().items() if saved.get(key) != value]
-        if changed:
-            raise ValueError(
-                f"expected the result of {self.run.name} in {self.result}, but its {changed} "
-                "differ from the plan's; rename the run or remove the file"
-            )
+        self._refuse_other_settings(self.result)
         return True
 
     def prepare(self) -> None:
-        """Write the config and note the commit, before each start."""
+        """Write the config and note settings and commit, before each start.
+
+        Raises:
+            ValueError: If the checkpoints in the folder were trained with other settings.
+        """
         self.work_dir.mkdir(parents=True, exist_ok=True)
+        if self.settings.is_file():
+            self._refuse_other_settings(self.settings)
+        write_json(str(self.settings), self.run.record())
         run_config(self.run).dump(str(self.config))
         with self.commits.open("a", encoding="utf-8") as file:
             file.write(f"{commit()}\n")
@@ -115,12 +121,39 @@ class RunFiles:
         kept = {key: value for key, value in test.items() if key not in ("config", "checkpoint")}
         write_json(str(self.result), {**self.run.record(), **kept, **origin})
 
+    def _refuse_other_settings(self, path: Path) -> None:
+        saved = read_object(path)
+        changed = [key for key, value in self.run.record().items() if saved.get(key) != value]
+        if changed:
+            raise ValueError(
+                f"expected the settings of {self.run.name} in {path}, but its {changed} differ "
+                f"from the plan's; rename the run, or remove {self.result} and {self.work_dir}"
+            )
+
+
+def read_object(path: Path) -> dict[str, Any]:
+    """Read a JSON object.
+
+    Raises:
+        ValueError: If the file holds none.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except json.JSONDecodeError as error:
+        raise ValueError(f"expected JSON in {path}, but got: {error}; remove the file") from error
+    if not isinstance(content, dict):
+        raise ValueError(f"expected a JSON object in {path}, but got a {type(content).__name__}")
+    return content
+
 
 def run_config(run: Run) -> Config:
     """The run's config with its settings, seed and length.
 
     Raises:
-        ValueError: If the config file is not there.
+        ValueError: If the config file is not there, or has nothing that a setting names.
     """
+    known = set(load_config(str(ROOT / run.config)))
+    if unknown := sorted({key.split(".")[0] for key in run.overrides} - known):
+        raise ValueError(f"expected settings of {run.config} in run {run.name}, but got {unknown}")
     config = load_config(str(ROOT / run.config), {**run.overrides, "randomness.seed": run.seed})
     return config if run.length is None else scale_schedule(config, run.length)

@@ -11,9 +11,10 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from mmbas.reproduction.run_state import ROOT, RunFiles
+from mmbas.reproduction.run_state import ROOT, RunFiles, run_config
 
 POLL_SECONDS = 0.5
+SECONDS_TO_END = 30.0  # after that a process that was asked to end is killed
 
 
 class PlanRunner:
@@ -59,10 +60,17 @@ class PlanRunner:
     def run(self) -> list[str]:
         """Run what is unfinished until all is done or the time is over.
 
+        A run that fails, also by an error of the file system, does not stop the others.
+
         Returns:
             Names of the runs that failed.
+
+        Raises:
+            ValueError: If a result has other settings or a config does not fit, before any starts.
         """
         waiting = [files for files in self.files if not files.finished()]
+        for files in waiting:
+            run_config(files.run)  # a mistake in the plan shows now, not after hours
         with ThreadPoolExecutor(self.parallel) as pool:
             futures = [pool.submit(self._run_one, files) for files in waiting]
             try:
@@ -73,9 +81,17 @@ class PlanRunner:
         return [name for name in failed if name]
 
     def _run_one(self, files: RunFiles) -> str | None:
-        name = files.run.name
+        """The run's name if it failed."""
         if self._out_of_time():
             return None
+        try:
+            return self._run_locked(files)
+        except (OSError, ValueError) as error:
+            self.report(f"{files.run.name}: failed: {error}")
+            return files.run.name
+
+    def _run_locked(self, files: RunFiles) -> str | None:
+        name = files.run.name
         files.work_dir.mkdir(parents=True, exist_ok=True)
         with (files.work_dir / "lock").open("w") as lock:
             try:
@@ -83,13 +99,15 @@ class PlanRunner:
             except BlockingIOError:
                 self.report(f"{name}: another process is at it")
                 return None
+            if files.finished():  # by another process, since this one began
+                return None
             files.prepare()
             self.report(f"{name}: from {files.done()}")
             if not self._process(files.train_command(), files, lock.fileno()):
                 return self._ended(name, files)
             if not self._process(files.test_command(), files, lock.fileno()):
                 return self._ended(name, files)
-        files.write_result(self.plan_path)
+            files.write_result(self.plan_path)
         self.report(f"{name}: done")
         return None
 
@@ -123,7 +141,11 @@ class PlanRunner:
             finally:
                 if process.poll() is None:
                     process.terminate()
-                    process.wait()
+                    try:
+                        process.wait(SECONDS_TO_END)
+                    except subprocess.TimeoutExpired:
+                        process.kill()
+                        process.wait()
         return process.returncode == 0
 
     def _out_of_time(self) -> bool:

@@ -47,10 +47,11 @@ def test_runs(tmp_path):
 
 
 def test_the_run_s_config_has_settings_seed_and_length(tmp_path):
-    config = run_config(load_plan(write(tmp_path, PLAN)).runs[3])
+    text = PLAN.replace("    length: 3\n", "    length: 3\n    seeds: [5]\n")
+    config = run_config(load_plan(write(tmp_path, text)).runs[3])
     assert config.model.gate_losses.l0.loss_weight == 0.2
     assert config.train_dataloader.batch_size == 64
-    assert config.randomness.seed == 0
+    assert config.randomness.seed == 5
     assert config.train_cfg.max_epochs == 3
 
 
@@ -80,14 +81,51 @@ def test_the_project_s_plans_fit_their_configs(path):
         (PLAN + "epochs: 3\n", r"got \['epochs'\] too"),
         (PLAN.replace("    dense: true", "    dense: true\n    gamma: 1"), r"run plain.*gamma"),
         (PLAN.replace("    method: plain\n", ""), "expected name, method and config of each run"),
-        (PLAN.replace("gated_{value}", "gated"), r"\['gated_seed0'\] more than once"),
+        (PLAN.replace("[0.1, 0.2]", "[0.1, 0.1]"), r"\['gated_0.1_seed0'\] more than once"),
         ("base: [none.yaml]\n" + PLAN, "expected a plan at .*none.yaml"),
-        (PLAN.replace("values: [0.1, 0.2]", "value: 0.1"), "expected key and values in vary"),
+        (
+            PLAN.replace("values: [0.1, 0.2]", "value: 0.1"),
+            "expected key and a list of values in vary",
+        ),
     ],
 )
 def test_errors_say_what_is_wrong(tmp_path, text, message):
     with pytest.raises(ValueError, match=message):
         load_plan(write(tmp_path, text))
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("length: 2", "length: '2'", "length of type int"),
+        ("length: 2", "length: true", "length of type int"),
+        ("length: 2", "amp: 'false'", "amp of type bool"),
+        ("dense: true", "dense: 'no'", "dense of type bool"),
+        ("seeds: [0, 1]", "seeds: 3", "seeds of type list"),
+        ("seeds: [0, 1]", "seeds: []", "whole numbers as seeds of plain, but got \\[\\]"),
+        ("seeds: [0, 1]", "seeds: [a]", "whole numbers as seeds"),
+        ("values: [0.1, 0.2]", "values: 0.1", "list of values in vary"),
+        ("name: plain", "name: a/../../b", "no /, got 'a/../../b'"),
+        ("name: plain", "name: plain{value}", "where there is vary"),
+        ("gated_{value}", "gated_{x}", "where there is vary"),
+        (
+            "overrides: {train_dataloader.num_workers: 0}",
+            "overrides: [a]",
+            "overrides of type dict",
+        ),
+        ("results: out", "results: {a: 1}", "results of type str"),
+    ],
+)
+def test_values_of_a_wrong_type(tmp_path, old, new, message):
+    assert old in PLAN
+    with pytest.raises(ValueError, match=message):
+        load_plan(write(tmp_path, PLAN.replace(old, new)))
+
+
+def test_a_setting_that_the_config_does_not_have(tmp_path):
+    text = PLAN.replace("{train_dataloader.batch_size", "{train_dataloadr.batch_size")
+    with pytest.raises(ValueError, match=r"run gated_0.2_seed0, but got \['train_dataloadr'\]"):
+        run_config(load_plan(write(tmp_path, text)).runs[3])
 
 
 def test_missing_file(tmp_path):

@@ -1,42 +1,41 @@
 """Running plans: nothing twice, nothing lost, failures and the time budget reported.
 
-Most tests put a small script in place of the tools; one runs the real ones.
+A small script stands in place of the tools; test_reproduce_tool.py runs the real ones.
 """
 
-import fcntl
 import json
 import os
-import re
-import signal
+import shutil
 import subprocess
 import sys
+import threading
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 
 pytest.importorskip("mmpretrain")
-pytest.importorskip("sklearn")
 
-from helpers import ROOT, error_of, json_of, run_tool, write_config
+from helpers import ROOT
 
 from mmbas.reproduction.plan import Run
 from mmbas.reproduction.run_state import RunFiles
 from mmbas.reproduction.runner import PlanRunner
 
 SCRIPT = """
-import json, pathlib, sys, time
+import json, os, pathlib, sys, time
 task, folder, seconds = sys.argv[1], pathlib.Path(sys.argv[2]), float(sys.argv[3])
 with (folder / "calls.txt").open("a") as file:
     file.write(task + "\\n")
 time.sleep(seconds)
-if task == "fail":
+if task.startswith("fail"):
     sys.exit(3)
 if task == "train":
     (folder / "epoch_2.pth").touch()
 else:
     result = {"accuracy": 0.5, "macs/fraction": 0.7, "config": "x", "checkpoint": "x"}
+    result["threads"] = os.environ["OMP_NUM_THREADS"]
     (folder / "test.json").write_text(json.dumps(result))
 """
 
@@ -47,13 +46,14 @@ class ScriptedRun(RunFiles):
 
     script: Path = Path()
     task: str = "train"
+    test_task: str = "test"
     seconds: float = 0.0
 
     def train_command(self):
         return [sys.executable, str(self.script), self.task, str(self.work_dir), str(self.seconds)]
 
     def test_command(self):
-        return [sys.executable, str(self.script), "test", str(self.work_dir), "0"]
+        return [sys.executable, str(self.script), self.test_task, str(self.work_dir), "0"]
 
     def calls(self):
         path = self.work_dir / "calls.txt"
@@ -87,7 +87,7 @@ def execute(files, **options):
 
 def test_a_result_names_run_command_and_commit(tmp_path):
     files = make(tmp_path, "one")
-    failed, lines = execute([files])
+    failed, lines = execute([files], threads=3)
     assert failed == []
     assert lines == ["one: from 0", "one: done"]
     result = json.loads(files.result.read_text())
@@ -97,6 +97,7 @@ def test_a_result_names_run_command_and_commit(tmp_path):
         "macs/fraction": 0.7,
         "seed": 0,
         "name": "one",
+        "threads": "3",
     }.items() <= result.items()
     assert result["config"] == "configs/resnet20_bas_digits.py"
     assert len(result["commits_trained"]) == 1
@@ -118,6 +119,84 @@ def test_a_result_of_other_settings_is_refused(tmp_path):
     files.result.write_text(json.dumps({**saved, "seed": 7}))
     with pytest.raises(ValueError, match=r"its \['seed'\] differ from the plan's"):
         execute([files])
+
+
+def test_checkpoints_of_other_settings_are_refused(tmp_path):
+    """Without a result, what is trained must not be published under changed settings."""
+    files = make(tmp_path, "one")
+    execute([files])
+    files.result.unlink()
+    changed = replace(files, run=replace(files.run, overrides={"train_dataloader.batch_size": 4}))
+    failed, lines = execute([changed])
+    assert failed == ["one"]
+    assert "its ['overrides'] differ from the plan's" in lines[0]
+    assert str(files.work_dir) in lines[0]
+    assert not files.result.exists()
+    shutil.rmtree(files.work_dir)
+    assert execute([changed])[0] == []
+
+
+def test_what_another_runner_finished_meanwhile_is_not_repeated(tmp_path):
+    first, second = make(tmp_path, "first", seconds=3), make(tmp_path, "second")
+    thread = threading.Thread(target=execute, args=([first, second],))
+    thread.start()
+    while not first.calls():
+        time.sleep(0.1)
+    execute([second])
+    thread.join()
+    assert second.calls() == ["train", "test"]
+    assert first.result.exists()
+
+
+def test_a_failed_test_gives_no_result(tmp_path):
+    files = make(tmp_path, "one", test_task="fail")
+    files.work_dir.mkdir(parents=True)
+    files.test_output.write_text('{"accuracy": 1}')  # of an earlier start
+    assert execute([files])[0] == ["one"]
+    assert not files.result.exists()
+
+
+def test_an_error_of_the_file_system_does_not_stop_the_others(tmp_path):
+    bad, good = make(tmp_path, "bad"), make(tmp_path, "good")
+    bad.work_dir.parent.mkdir()
+    bad.work_dir.write_text("a file where the folder should be")
+    failed, lines = execute([bad, good])
+    assert failed == ["bad"]
+    assert "bad: failed: " in lines[0]
+    assert good.result.exists()
+
+
+def test_a_mistake_in_the_plan_shows_before_anything_runs(tmp_path):
+    good, bad = make(tmp_path, "good"), make(tmp_path, "bad")
+    bad = replace(bad, run=replace(bad.run, config="configs/none.py"))
+    with pytest.raises(ValueError, match="no such file"):
+        execute([good, bad])
+    assert good.calls() == []
+
+
+@pytest.mark.parametrize("text", ["", '{"a": ', "[]"])
+def test_a_result_that_is_none_is_named(tmp_path, text):
+    files = make(tmp_path, "one")
+    files.result.write_text(text)
+    with pytest.raises(ValueError, match="expected .*JSON.* in .*one.json"):
+        execute([files])
+
+
+def test_the_newest_checkpoint_and_all_commits_count(tmp_path):
+    files = RunFiles(make(tmp_path, "one").run, tmp_path / "work", tmp_path / "one.json")
+    files.prepare()
+    files.prepare()
+    assert len(files.commits.read_text().splitlines()) == 2
+    for epoch in (9, 10, 1):
+        (files.work_dir / f"epoch_{epoch}.pth").touch()
+    assert files.done() == 10
+    assert str(files.work_dir / "epoch_10.pth") in files.test_command()
+
+
+def test_mixed_precision_is_asked_for(tmp_path):
+    files = RunFiles(make(tmp_path, "one").run, tmp_path / "work", tmp_path / "one.json")
+    assert "--amp" not in files.train_command()
+    assert "--amp" in replace(files, run=replace(files.run, amp=True)).train_command()
 
 
 def test_a_failure_does_not_stop_the_others(tmp_path):
@@ -171,77 +250,3 @@ def test_impossible_numbers(parallel, threads):
 def test_impossible_time():
     with pytest.raises(ValueError, match="at least 0 s, but got -1"):
         PlanRunner([], plan_path="p", seconds=-1, report=print)
-
-
-PLAN = """
-data: Digits
-results: {folder}/results
-length: 5
-runs:
-  - name: gated
-    method: gated
-    config: {config}
-    seeds: [0, 1]
-"""
-
-
-def test_killed_and_started_again(tmp_path):
-    """The real tools: two runs at once are killed with the runner, then go on to the end."""
-    plan = tmp_path / "plan.yaml"
-    plan.write_text(PLAN.format(folder=tmp_path, config=write_config(tmp_path)))
-    arguments = [plan, "--work-dir", tmp_path / "work"]
-    process = subprocess.Popen(
-        [sys.executable, "tools/reproduce.py", *map(str, arguments), "--parallel", "2"],
-        cwd=ROOT,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        start_new_session=True,
-    )
-    while not list((tmp_path / "work").glob("*/epoch_1.pth")):
-        assert process.poll() is None
-        time.sleep(0.2)
-    time.sleep(0.5)  # that the file of it is whole
-    os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
-    assert not (tmp_path / "results").exists()
-
-    states = json_of(run_tool, "reproduce", *arguments, out=tmp_path / "table.json")["runs"]
-    assert [state["state"] for state in states] == ["finished", "finished"]
-    result = json.loads((tmp_path / "results" / "gated_seed1.json").read_text())
-    assert result["seed"] == 1
-    assert 0 < result["macs/fraction"] <= 1
-    logs = [(tmp_path / "work" / f"gated_seed{seed}" / "run.log") for seed in (0, 1)]
-    # How far it came before the kill depends on the machine; the five epochs were not over.
-    assert any(re.search(r"resumed epoch: [1-4]", log.read_text()) for log in logs)
-
-    sizes = [log.stat().st_size for log in logs]
-    run_tool("reproduce", *arguments)
-    assert [log.stat().st_size for log in logs] == sizes
-
-
-def test_bad_input_is_one_line(tmp_path):
-    plan = tmp_path / "plan.yaml"
-    plan.write_text(PLAN.format(folder=tmp_path, config="configs/none.py"))
-    assert "no such file" in error_of("reproduce", plan)
-    assert "expected a run that fits 'x'" in error_of("reproduce", plan, "--only", "x")
-
-
-def test_stopped_by_a_signal(tmp_path):
-    """Ctrl-C and a scheduler's SIGTERM: what is done is shown, no traceback, nothing runs on."""
-    plan = tmp_path / "plan.yaml"
-    plan.write_text(PLAN.format(folder=tmp_path, config=write_config(tmp_path)))
-    process = subprocess.Popen(
-        [sys.executable, "tools/reproduce.py", str(plan), "--work-dir", str(tmp_path / "work")],
-        cwd=ROOT,
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    assert process.stdout.readline() == "gated_seed0: from 0\n"
-    process.terminate()
-    shown, errors = process.communicate(timeout=60)
-    assert process.returncode == 130
-    assert "0 of 2 finished" in shown
-    assert errors == "stopped; the same command goes on from the last checkpoints\n"
-    with (tmp_path / "work" / "gated_seed0" / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # refused while the training runs on
