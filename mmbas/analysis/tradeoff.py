@@ -71,6 +71,11 @@ class TradeoffPoint:
     fraction: Spread
 
 
+def point_name(run: str) -> str:
+    """The name of a run without its seed: runs of one name are repetitions."""
+    return _SEED.sub("", run)
+
+
 def load_results(paths: Sequence[Path]) -> list[RunResult]:
     """Read results, one JSON file per run.
 
@@ -207,7 +212,7 @@ def _parse(record: dict[str, Any], path: Path) -> RunResult:
             raise ValueError(f"expected a finite number as {key} in {path}, but got {value!r}")
     return RunResult(
         method=str(record["method"]),
-        point=_SEED.sub("", str(record["name"])),
+        point=point_name(str(record["name"])),
         dense=bool(record["dense"]),
         data=str(record["data"]),
         metric=metric,

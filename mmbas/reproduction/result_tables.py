@@ -14,6 +14,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from mmbas.analysis.tradeoff import point_name
+
+BEGIN = "<!-- results: "
 MARKED = re.compile(r"(<!-- results: (\S+) -->\n).*?(<!-- end -->)", flags=re.DOTALL)
 
 # Column title, key of the result, factor, decimals.
@@ -41,17 +44,12 @@ def load_results(folder: Path) -> list[dict[str, Any]]:
     return [json.loads(path.read_text(encoding="utf-8")) for path in paths]
 
 
-def point_name(result: dict[str, Any]) -> str:
-    """The name of a run without its seed: runs of one name are repetitions."""
-    return str(result["name"]).rpartition("_seed")[0] or str(result["name"])
-
-
 def markdown_table(results: Sequence[dict[str, Any]]) -> str:
     """One row per setting: the mean over its seeds, and the range where there are several."""
     columns = (SEGMENTATION if "mIoU" in results[0] else CLASSIFICATION) + COMMON
     points: dict[str, list[dict[str, Any]]] = {}
     for result in results:
-        points.setdefault(point_name(result), []).append(result)
+        points.setdefault(point_name(str(result["name"])), []).append(result)
     header = ["run", "method", "seeds", *(title for title, *_ in columns)]
     rows = [header, ["---"] * 3 + ["---:"] * len(columns)]
     for name, repeats in points.items():
@@ -68,14 +66,20 @@ def _cell(values: Sequence[float | None], factor: float, decimals: int) -> str:
     given = [value * factor for value in values if value is not None]
     if not given:
         return "-"
-    mean = f"{sum(given) / len(given):.{decimals}f}"
-    if len(given) == 1:
-        return mean
-    return f"{mean} ({min(given):.{decimals}f} to {max(given):.{decimals}f})"
+    mean, low, high = (
+        f"{value:.{decimals}f}" for value in (sum(given) / len(given), min(given), max(given))
+    )
+    return mean if low == high else f"{mean} ({low} to {high})"
 
 
 def update_tables(text: str, results: Path) -> str:
-    """The text with each marked table made from the files in ``results / folder``."""
+    """The text with each marked table made from the files in ``results / folder``.
+
+    Raises:
+        ValueError: If a table has no end, or a folder no results.
+    """
+    if text.count(BEGIN) != len(MARKED.findall(text)):
+        raise ValueError(f"expected '<!-- end -->' after each '{BEGIN}FOLDER -->'")
     return MARKED.sub(
         lambda match: (
             match[1] + "\n" + markdown_table(load_results(results / match[2])) + "\n" + match[3]

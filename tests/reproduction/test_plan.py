@@ -4,7 +4,7 @@ import pytest
 from helpers import ROOT
 
 from mmbas.reproduction.plan import load_plan
-from mmbas.reproduction.run_state import run_config
+from mmbas.reproduction.run_state import RunFiles, run_config
 
 PLAN = """
 data: Digits
@@ -66,10 +66,13 @@ def test_settings_of_base_files_come_first_and_later_ones_win(tmp_path):
 @pytest.mark.parametrize(
     "path", sorted((ROOT / "plans").glob("*.yaml")), ids=lambda path: path.stem
 )
-def test_the_project_s_plans_fit_their_configs(path):
+def test_the_project_s_plans_fit_their_configs_and_results(path, tmp_path):
     plan = load_plan(path)
     for run in plan.runs:
         run_config(run)
+        result = plan.results / f"{run.name}.json"
+        # What is finished was run with the settings that the plan has now.
+        RunFiles(run, tmp_path, ROOT / result).finished()
     assert plan.results.parent.name == "results"
 
 

@@ -5,7 +5,7 @@ import json
 import pytest
 from helpers import ROOT
 
-from mmbas.reproduction.result_tables import markdown_table, point_name, update_tables
+from mmbas.reproduction.result_tables import markdown_table, update_tables
 
 PAGE = "# Title\n\n<!-- results: one -->\nold\n<!-- end -->\n\nText.\n"
 GATED = {
@@ -53,10 +53,23 @@ def test_segmentation():
 
 
 @pytest.mark.parametrize(
-    ("name", "point"), [("a_seed3", "a"), ("a_seed_b_seed0", "a_seed_b"), ("a", "a")]
+    ("name", "point"),
+    [("a_seed3", "a"), ("a_seed_b_seed0", "a_seed_b"), ("a_seedling", "a_seedling")],
 )
 def test_the_seed_is_no_part_of_a_point(name, point):
-    assert point_name({"name": name}) == point
+    rows = markdown_table([{**GATED, "name": name}]).strip().splitlines()
+    assert rows[-1].startswith(f"| `{point}` |")
+
+
+def test_a_range_that_is_none_is_not_written():
+    row = markdown_table([GATED, {**GATED, "seed": 1}]).strip().splitlines()[-1]
+    assert row == "| `gated` | gated | 0, 1 | 80.00 | 20.0 | 50.0 | 70.0 | 20.0 | 10.0 |"
+
+
+def test_a_table_without_an_end(tmp_path):
+    write(tmp_path / "one", GATED)
+    with pytest.raises(ValueError, match="expected '<!-- end -->' after each"):
+        update_tables(PAGE.replace("<!-- end -->", ""), tmp_path)
 
 
 def test_missing_results_are_named(tmp_path):
@@ -85,4 +98,5 @@ def test_the_project_s_results_say_where_they_come_from():
         keys = {"command", "commit", "seed", "versions", "hardware", "data"}
         assert keys <= set(result), path
         assert "reproduce.py" not in result["command"] or result["commits_trained"], path
-        assert not result["commit"].endswith("-dirty"), path
+        commits = [result["commit"], *result.get("commits_trained", [])]
+        assert not any(commit.endswith("-dirty") for commit in commits), path
