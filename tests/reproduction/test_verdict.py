@@ -107,8 +107,8 @@ def sentences_d_to_f():
         f"{millions(w10)}; ResNet-20-BAS {percent(bas)} at {millions(bas)}, "
         f"{percent('resnet20_bas_gamma0.05')} at {millions('resnet20_bas_gamma0.05')}",
         "e, plain": f"{percent('resnet20', SCRATCH)} at {millions('resnet20', SCRATCH)} MACs, "
-        f"twice the width {percent('resnet20-w2', SCRATCH)} at {millions('resnet20-w2', SCRATCH)}, ten "
-        f"times {percent('resnet20-w10', SCRATCH)} at {millions('resnet20-w10', SCRATCH)}",
+        f"twice the width {percent('resnet20-w2', SCRATCH)} at {millions('resnet20-w2', SCRATCH)}, "
+        f"ten times {percent('resnet20-w10', SCRATCH)} at {millions('resnet20-w10', SCRATCH)}",
         "f": f"{easy[0]:.2f} and {hard[0]:.2f} (BAS, gamma 0.05 and 0.2), {deep[0]:.2f} "
         "(ResNet-32-BAS, gamma 0.1); the hardest tenth costs "
         f"{min(costs):.1f} to {max(costs):.1f} points",
