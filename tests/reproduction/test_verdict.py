@@ -91,6 +91,8 @@ def sentences_d_to_f():
     easy, hard = (difficulty(f"from-plain_resnet20_bas_gamma{gamma}") for gamma in (0.05, 0.2))
     deep = difficulty("from-plain_resnet32_bas_gamma0.1")
     costs = [cost for _, cost in (easy, hard, deep)]
+    kept, lines = "resnet20_bas-fixed_layer-mean", [f"resnet20_bas_gamma{g}" for g in (0.05, 0.1)]
+    kept_macs = mean(kept, "macs/fraction")
     recipes = [f"resnet20_target{target}" for target in (0.4, 0.6, 0.8)]
     targets = [
         (mean(recipe, "macs/fraction", folder=TARGET), mean(recipe, folder=TARGET))
@@ -103,6 +105,8 @@ def sentences_d_to_f():
         f"% of the MACs; gamma 0.1 {spread('resnet20_bas_gamma0.1')}",
         "d, difference": f"{np.mean(apart):.1f} points below an annealed lambda at as many MACs, "
         f"{apart[0]:.1f} to {apart[-1]:.1f} by seed",
+        "d, layer_mean": f"As `layer_mean` {percent(kept)} at {kept_macs:.0f} %, "
+        f"{on_the_line(lines, kept_macs) - mean(kept):.1f} points below the line",
         "e": f"twice the width {percent(w2)} at {millions(w2)} MACs, ten times {percent(w10)} at "
         f"{millions(w10)}; ResNet-20-BAS {percent(bas)} at {millions(bas)}, "
         f"{percent('resnet20_bas_gamma0.05')} at {millions('resnet20_bas_gamma0.05')}",
