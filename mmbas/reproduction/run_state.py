@@ -79,7 +79,7 @@ class RunFiles:
             ValueError: If the checkpoints in the folder were trained with other settings.
         """
         self.work_dir.mkdir(parents=True, exist_ok=True)
-        if self.settings.is_file():
+        if self.settings.is_file() and self.last_checkpoint():
             self._refuse_other_settings(self.settings)
         write_json(str(self.settings), self.run.record())
         run_config(self.run).dump(str(self.config))
@@ -152,8 +152,8 @@ def run_config(run: Run) -> Config:
     Raises:
         ValueError: If the config file is not there, or has nothing that a setting names.
     """
-    known = set(load_config(str(ROOT / run.config)))
-    if unknown := sorted({key.split(".")[0] for key in run.overrides} - known):
+    config = load_config(str(ROOT / run.config))
+    if unknown := sorted({key.split(".")[0] for key in run.overrides} - set(config)):
         raise ValueError(f"expected settings of {run.config} in run {run.name}, but got {unknown}")
-    config = load_config(str(ROOT / run.config), {**run.overrides, "randomness.seed": run.seed})
+    config.merge_from_dict({**run.overrides, "randomness.seed": run.seed})
     return config if run.length is None else scale_schedule(config, run.length)

@@ -136,6 +136,13 @@ def test_checkpoints_of_other_settings_are_refused(tmp_path):
     assert execute([changed])[0] == []
 
 
+def test_a_plan_may_be_mended_before_anything_is_trained(tmp_path):
+    files = make(tmp_path, "one", task="fail")
+    assert execute([files])[0] == ["one"]
+    mended = replace(files.run, overrides={"train_dataloader.batch_size": 4})
+    assert execute([replace(files, run=mended, task="train")])[0] == []
+
+
 def test_what_another_runner_finished_meanwhile_is_not_repeated(tmp_path):
     first, second = make(tmp_path, "first", seconds=3), make(tmp_path, "second")
     thread = threading.Thread(target=execute, args=([first, second],))
