@@ -19,4 +19,4 @@ _base_ = [
     "_base_/segmentation_runtime.py",
 ]
 model = dict(decode_head=dict(num_classes=11), auxiliary_head=dict(num_classes=11))
-default_hooks = dict(checkpoint=dict(interval=100))
+default_hooks = dict(checkpoint=dict(interval=90))  # about once an epoch

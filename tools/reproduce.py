@@ -24,7 +24,10 @@ def parse_args() -> argparse.Namespace:
         epilog="examples:\n"
         "  python tools/reproduce.py plans/cifar10-10k-20e.yaml --list\n"
         "  python tools/reproduce.py plans/cifar10-10k-20e.yaml --parallel 2 --hours 2\n"
-        "  python tools/reproduce.py plans/cifar10-10k-20e.yaml --only 'resnet20_bas_*'",
+        "  python tools/reproduce.py plans/cifar10-10k-20e.yaml --only 'resnet20_bas_*'\n"
+        "A run with a result is finished as long as the plan gives it the same settings; after a\n"
+        "change of its config file remove the result. Exit status: 0, also when the time is over;\n"
+        "1 if a run failed; 130 if stopped by a signal.",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("plan", help="plan file")
@@ -92,27 +95,28 @@ def raise_interrupt(*_: object) -> None:
 def main() -> None:
     args = parse_args()
     files = files_of(load_plan(args.plan), args)
-    failed: list[str] = []
+    runner = PlanRunner(
+        files,
+        plan_path=args.plan,
+        parallel=args.parallel,
+        threads=args.threads,
+        seconds=None if args.hours is None else 3600 * args.hours,
+        report=lambda line: print(line, flush=True),
+    )
+    stopped = False
     if not args.list:
         signal.signal(signal.SIGTERM, raise_interrupt)
-        runner = PlanRunner(
-            files,
-            plan_path=args.plan,
-            parallel=args.parallel,
-            threads=args.threads,
-            seconds=None if args.hours is None else 3600 * args.hours,
-            report=lambda line: print(line, flush=True),
-        )
         try:
-            failed = runner.run()
+            runner.run()
         except KeyboardInterrupt:
-            print_states([state_of(each) for each in files])
-            sys.stderr.write("stopped; the same command goes on from the last checkpoints\n")
-            sys.exit(130)
-    states = [state_of(each, each.run.name in failed) for each in files]
+            stopped = True
+    states = [state_of(each, each.run.name in runner.failed) for each in files]
     print_states(states)
     write_json(args.out_json, with_origin({"runs": states}, args.plan))
-    if failed:
+    if stopped:
+        sys.stderr.write("stopped; the same command goes on from the last checkpoints\n")
+        sys.exit(130)
+    if runner.failed:
         sys.exit(1)
 
 

@@ -97,6 +97,8 @@ def load_plan(path: str | Path) -> Plan:
     _check_entries(content, PLAN_TYPES, str(path))
     overrides = dict(content.get("overrides", {}))
     for name in reversed(content.get("base", [])):
+        if not isinstance(name, str):
+            raise ValueError(f"expected names of files as base of {path}, but got {name!r}")
         settings = _read(path.parent / name)
         if not isinstance(settings, dict):
             raise ValueError(f"expected settings by key in {path.parent / name}")
@@ -114,7 +116,7 @@ def _read(path: Path) -> Any:
         raise ValueError(f"expected a plan at {path}, but there is no such file")
     try:
         return yaml.safe_load(path.read_text(encoding="utf-8"))
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ValueError(f"expected YAML in {path}, but got: {error}") from error
 
 
@@ -123,10 +125,13 @@ def _runs_of(entry: dict[str, Any], plan: dict[str, Any], path: Path) -> list[Ru
         raise ValueError(f"expected name, method and config of each run in {path}, got {entry}")
     _check_entries(entry, RUN_TYPES, f"{path}, run {entry['name']}")
     vary = entry.get("vary", {"key": None, "values": [None]})
-    if set(vary) != {"key", "values"} or not isinstance(vary["values"], list):
+    if set(vary) != {"key", "values"} or not (isinstance(vary["values"], list) and vary["values"]):
         raise ValueError(
             f"expected key and a list of values in vary of {entry['name']}, but got {vary}"
         )
+    overrides = {**plan["overrides"], **entry.get("overrides", {})}
+    if odd := [key for key in overrides if not isinstance(key, str)]:
+        raise ValueError(f"expected dotted keys in the overrides of {entry['name']}, got {odd}")
     seeds = entry.get("seeds", [0])
     if not seeds or not all(type(seed) is int for seed in seeds):
         raise ValueError(f"expected whole numbers as seeds of {entry['name']}, but got {seeds}")
@@ -135,11 +140,7 @@ def _runs_of(entry: dict[str, Any], plan: dict[str, Any], path: Path) -> list[Ru
             name=f"{_name(entry, value)}_seed{seed}",
             method=entry["method"],
             config=entry["config"],
-            overrides={
-                **plan["overrides"],
-                **entry.get("overrides", {}),
-                **({} if vary["key"] is None else {vary["key"]: value}),
-            },
+            overrides=overrides if vary["key"] is None else {**overrides, vary["key"]: value},
             seed=seed,
             data=plan["data"],
             dense=entry.get("dense", False),
@@ -152,16 +153,14 @@ def _runs_of(entry: dict[str, Any], plan: dict[str, Any], path: Path) -> list[Ru
 
 
 def _name(entry: dict[str, Any], value: Any) -> str:
-    name: str = entry["name"]
-    if (
-        "/" in name
-        or name.count("{") != ("vary" in entry)
-        or name.count("{value}") != name.count("{")
-    ):
-        raise ValueError(
-            f"expected {{value}} in a name where there is vary, and no /, got {name!r}"
-        )
-    return name.format(value=value)
+    template: str = entry["name"]
+    braces = template.count("{")
+    if braces != ("vary" in entry) or template.count("{value}") != braces:
+        raise ValueError(f"expected {{value}} in a name where there is vary, got {template!r}")
+    name = template.format(value=value)
+    if "/" in name:
+        raise ValueError(f"expected a name without /, which is a file's, got {name!r}")
+    return name
 
 
 def _check_entries(entries: dict[str, Any], types: dict[str, type], where: str) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 
 from mmengine.config import Config
 
+from mmbas.checkpoint_file import is_whole_checkpoint
 from mmbas.command_line import load_config, write_json
 from mmbas.environment import commit
 from mmbas.reproduction.plan import Run
@@ -57,6 +58,11 @@ class RunFiles:
         return self.work_dir / "settings.json"
 
     @property
+    def planned(self) -> Path:
+        """The config as it was when training began; to ``config`` the training adds its own."""
+        return self.work_dir / "planned.py"
+
+    @property
     def test_output(self) -> Path:
         """What the test writes."""
         return self.work_dir / "test.json"
@@ -76,13 +82,17 @@ class RunFiles:
         """Write the config and note settings and commit, before each start.
 
         Raises:
-            ValueError: If the checkpoints in the folder were trained with other settings.
+            ValueError: If the checkpoints in the folder were trained with other settings, or
+                before the config file was edited.
         """
         self.work_dir.mkdir(parents=True, exist_ok=True)
+        config = run_config(self.run)
         if self.settings.is_file() and self.last_checkpoint():
             self._refuse_other_settings(self.settings)
+            self._refuse_another_config(config)
         write_json(str(self.settings), self.run.record())
-        run_config(self.run).dump(str(self.config))
+        config.dump(str(self.planned))
+        config.dump(str(self.config))
         with self.commits.open("a", encoding="utf-8") as file:
             file.write(f"{commit()}\n")
 
@@ -99,11 +109,12 @@ class RunFiles:
         return [sys.executable, "tools/test.py", *arguments, *outputs]
 
     def last_checkpoint(self) -> Path | None:
-        """The newest checkpoint, by the epoch or iteration in its name."""
+        """The newest whole checkpoint, by the epoch or iteration in its name."""
         checkpoints = [
             (int(match.group(1)), path)
             for path in self.work_dir.glob("*.pth")
             if (match := re.fullmatch(r"(?:epoch|iter)_(\d+)\.pth", path.name))
+            and is_whole_checkpoint(path)
         ]
         return max(checkpoints)[1] if checkpoints else None
 
@@ -130,6 +141,20 @@ class RunFiles:
                 f"from the plan's; rename the run, or remove {self.result} and {self.work_dir}"
             )
 
+    def _refuse_another_config(self, config: Config) -> None:
+        if not self.planned.is_file():  # trained by an earlier version
+            return
+        trained = Config.fromfile(str(self.planned)).to_dict()
+        # Read back too: a file keeps no tuple in a list, and the like, apart.
+        current = Config.fromstring(config.pretty_text, ".py").to_dict()
+        if changed := sorted(
+            key for key in {*trained, *current} if trained.get(key) != current.get(key)
+        ):
+            raise ValueError(
+                f"expected {self.run.config} as in {self.planned}, with which {self.run.name} was "
+                f"trained so far, but its {changed} differ; undo that, or remove {self.work_dir}"
+            )
+
 
 def read_object(path: Path) -> dict[str, Any]:
     """Read a JSON object.
@@ -147,7 +172,7 @@ def read_object(path: Path) -> dict[str, Any]:
 
 
 def run_config(run: Run) -> Config:
-    """The run's config with its settings, seed and length.
+    """The run's config with its settings, seed and length; one that counts epochs saves each.
 
     Raises:
         ValueError: If the config file is not there, or has nothing that a setting names.
@@ -156,4 +181,7 @@ def run_config(run: Run) -> Config:
     if unknown := sorted({key.split(".")[0] for key in run.overrides} - set(config)):
         raise ValueError(f"expected settings of {run.config} in run {run.name}, but got {unknown}")
     config.merge_from_dict({**run.overrides, "randomness.seed": run.seed})
+    checkpoint = config.get("default_hooks", {}).get("checkpoint", {"by_epoch": False})
+    if checkpoint.get("by_epoch", True):
+        checkpoint["interval"] = 1
     return config if run.length is None else scale_schedule(config, run.length)

@@ -21,8 +21,9 @@ class PlanRunner:
     """Trains and tests the unfinished runs of a plan.
 
     A run is a process of its own that writes a checkpoint at the end of each epoch, so that
-    killing it, or the runner, at any moment loses at most one epoch. A lock on the run's folder,
-    which the process inherits, keeps a second runner from starting it again meanwhile.
+    killing it, or the runner, at any moment loses at most one epoch. Configs that count iterations
+    save as often as their checkpoint hook says. A lock on the run's folder, which the process
+    inherits, keeps a second runner from starting it again meanwhile.
 
     Args:
         files: Of the runs, in the order in which they start.
@@ -31,6 +32,9 @@ class PlanRunner:
         threads: CPU threads of each.
         seconds: After that time the processes are stopped; None never.
         report: Called with a line of text when something starts or ends.
+
+    Attributes:
+        failed: Names of the runs that failed so far.
     """
 
     def __init__(
@@ -47,7 +51,7 @@ class PlanRunner:
             raise ValueError(
                 f"expected at least 1 process of 1 thread, but got {parallel} of {threads}"
             )
-        if seconds is not None and seconds < 0:
+        if seconds is not None and not seconds >= 0:  # nan is refused too
             raise ValueError(f"expected a time of at least 0 s, but got {seconds:g}")
         self.files = files
         self.plan_path = plan_path
@@ -56,41 +60,41 @@ class PlanRunner:
         self.deadline = None if seconds is None else time.monotonic() + seconds
         self.report = report
         self.stop = threading.Event()
+        self.failed: list[str] = []
 
-    def run(self) -> list[str]:
+    def run(self) -> None:
         """Run what is unfinished until all is done or the time is over.
 
         A run that fails, also by an error of the file system, does not stop the others.
-
-        Returns:
-            Names of the runs that failed.
 
         Raises:
             ValueError: If a result has other settings or a config does not fit, before any starts.
         """
         waiting = [files for files in self.files if not files.finished()]
         for files in waiting:
-            run_config(files.run)  # a mistake in the plan shows now, not after hours
+            run_config(files.run)  # what shows without building anything shows before hours of work
         with ThreadPoolExecutor(self.parallel) as pool:
             futures = [pool.submit(self._run_one, files) for files in waiting]
             try:
-                failed = [future.result() for future in futures]
+                for future in futures:
+                    future.result()
             except BaseException:
                 self.stop.set()
                 raise
-        return [name for name in failed if name]
 
-    def _run_one(self, files: RunFiles) -> str | None:
-        """The run's name if it failed."""
+    def _run_one(self, files: RunFiles) -> None:
         if self._out_of_time():
-            return None
+            return
         try:
-            return self._run_locked(files)
+            self._run_locked(files)
         except (OSError, ValueError) as error:
-            self.report(f"{files.run.name}: failed: {error}")
-            return files.run.name
+            self._fails(files.run.name, f": {error}")
 
-    def _run_locked(self, files: RunFiles) -> str | None:
+    def _fails(self, name: str, reason: str) -> None:
+        self.failed.append(name)
+        self.report(f"{name}: failed{reason}")
+
+    def _run_locked(self, files: RunFiles) -> None:
         name = files.run.name
         files.work_dir.mkdir(parents=True, exist_ok=True)
         with (files.work_dir / "lock").open("w") as lock:
@@ -98,25 +102,20 @@ class PlanRunner:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 self.report(f"{name}: another process is at it")
-                return None
+                return
             if files.finished():  # by another process, since this one began
-                return None
+                return
             files.prepare()
             self.report(f"{name}: from {files.done()}")
-            if not self._process(files.train_command(), files, lock.fileno()):
-                return self._ended(name, files)
-            if not self._process(files.test_command(), files, lock.fileno()):
-                return self._ended(name, files)
+            for command in (files.train_command, files.test_command):
+                if not self._process(command(), files, lock.fileno()):
+                    if self._out_of_time():
+                        self.report(f"{name}: stopped at {files.done()}")
+                    else:
+                        self._fails(name, f", see {files.log}")
+                    return
             files.write_result(self.plan_path)
         self.report(f"{name}: done")
-        return None
-
-    def _ended(self, name: str, files: RunFiles) -> str | None:
-        if self._out_of_time():
-            self.report(f"{name}: stopped at {files.done()}")
-            return None
-        self.report(f"{name}: failed, see {files.log}")
-        return name
 
     def _process(self, command: list[str], files: RunFiles, lock: int) -> bool:
         """Run a command to its end or the deadline; whether it succeeded."""

@@ -108,7 +108,11 @@ def test_errors_say_what_is_wrong(tmp_path, text, message):
         ("seeds: [0, 1]", "seeds: []", "whole numbers as seeds of plain, but got \\[\\]"),
         ("seeds: [0, 1]", "seeds: [a]", "whole numbers as seeds"),
         ("values: [0.1, 0.2]", "values: 0.1", "list of values in vary"),
-        ("name: plain", "name: a/../../b", "no /, got 'a/../../b'"),
+        ("values: [0.1, 0.2]", "values: []", "list of values in vary"),
+        ("values: [0.1, 0.2]", "values: [../../x]", "without /, which is a file's, got 'gated_../"),
+        ("name: plain", "name: a/../../b", "without /, which is a file's, got 'a/../../b'"),
+        ("results: out", "results: out\nbase: [1]", "names of files as base of .*, but got 1"),
+        ("{train_dataloader.num_workers: 0}", "{1: 2}", r"dotted keys .* of plain, got \[1\]"),
         ("name: plain", "name: plain{value}", "where there is vary"),
         ("gated_{value}", "gated_{x}", "where there is vary"),
         (
@@ -129,6 +133,23 @@ def test_a_setting_that_the_config_does_not_have(tmp_path):
     text = PLAN.replace("{train_dataloader.batch_size", "{train_dataloadr.batch_size")
     with pytest.raises(ValueError, match=r"run gated_0.2_seed0, but got \['train_dataloadr'\]"):
         run_config(load_plan(write(tmp_path, text)).runs[3])
+
+
+def test_each_epoch_is_saved(tmp_path):
+    """The config saves every tenth; a kill must not lose ten."""
+    text = PLAN.replace("resnet20_cifar10.py", "resnet20_bas_digits.py")
+    assert run_config(load_plan(write(tmp_path, text)).runs[0]).default_hooks.checkpoint == {
+        "interval": 1,
+        "max_keep_ckpts": 2,
+        "type": "CheckpointHook",
+    }
+
+
+def test_text_in_another_encoding(tmp_path):
+    path = write(tmp_path, PLAN)
+    path.write_bytes(PLAN.replace("Digits", "Prüfung").encode("latin-1"))
+    with pytest.raises(ValueError, match=f"expected YAML in {path}, but got: 'utf-8'"):
+        load_plan(path)
 
 
 def test_missing_file(tmp_path):

@@ -91,7 +91,8 @@ def test_stopped_by_a_signal(tmp_path):
     """Ctrl-C and a scheduler's SIGTERM: what is done is shown, no traceback, nothing runs on."""
     plan = tmp_path / "plan.yaml"
     plan.write_text(PLAN.format(folder=tmp_path, config=write_config(tmp_path)))
-    arguments = [plan, "--work-dir", tmp_path / "work", "--only", "*_seed0"]
+    table = tmp_path / "table.json"
+    arguments = [plan, "--work-dir", tmp_path / "work", "--only", "*_seed0", "--out-json", table]
     process = subprocess.Popen(
         [sys.executable, "tools/reproduce.py", *map(str, arguments)],
         cwd=ROOT,
@@ -105,6 +106,7 @@ def test_stopped_by_a_signal(tmp_path):
     shown, errors = process.communicate(timeout=60)
     assert process.returncode == 130
     assert "0 of 1 finished" in shown
+    assert json.loads(table.read_text())["runs"][0]["state"] == "waiting"
     assert errors == "stopped; the same command goes on from the last checkpoints\n"
     with (tmp_path / "work" / "gated_seed0" / "lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # refused while the training runs on

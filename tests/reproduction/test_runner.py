@@ -32,7 +32,7 @@ time.sleep(seconds)
 if task.startswith("fail"):
     sys.exit(3)
 if task == "train":
-    (folder / "epoch_2.pth").touch()
+    (folder / "epoch_2.pth").write_bytes(bytes([128]))  # as a whole checkpoint begins
 else:
     result = {"accuracy": 0.5, "macs/fraction": 0.7, "config": "x", "checkpoint": "x"}
     result["threads"] = os.environ["OMP_NUM_THREADS"]
@@ -82,7 +82,8 @@ def make(tmp_path, name, **options):
 def execute(files, **options):
     lines = []
     runner = PlanRunner(files, plan_path="plans/p.yaml", report=lines.append, **options)
-    return runner.run(), lines
+    runner.run()
+    return runner.failed, lines
 
 
 def test_a_result_names_run_command_and_commit(tmp_path):
@@ -134,6 +135,19 @@ def test_checkpoints_of_other_settings_are_refused(tmp_path):
     assert not files.result.exists()
     shutil.rmtree(files.work_dir)
     assert execute([changed])[0] == []
+
+
+def test_a_config_that_was_edited_since_is_refused(tmp_path):
+    """What is half trained must not go on under another config."""
+    files = make(tmp_path, "one", test_task="fail")
+    execute([files])  # trained, but without a result
+    config = files.planned.read_text()
+    assert execute([files])[1][1] == f"one: failed, see {files.log}"  # the same config goes on
+    files.planned.write_text(config.replace("lr=0.1", "lr=0.3"))
+    failed, lines = execute([files])
+    assert failed == ["one"]
+    assert "with which one was trained so far, but its ['optim_wrapper'] differ" in lines[0]
+    assert files.calls() == ["train", "fail", "train", "fail"]
 
 
 def test_a_plan_may_be_mended_before_anything_is_trained(tmp_path):
@@ -195,7 +209,8 @@ def test_the_newest_checkpoint_and_all_commits_count(tmp_path):
     files.prepare()
     assert len(files.commits.read_text().splitlines()) == 2
     for epoch in (9, 10, 1):
-        (files.work_dir / f"epoch_{epoch}.pth").touch()
+        (files.work_dir / f"epoch_{epoch}.pth").write_bytes(b"\x80")
+    (files.work_dir / "epoch_11.pth").touch()  # cut off
     assert files.done() == 10
     assert str(files.work_dir / "epoch_10.pth") in files.test_command()
 
@@ -254,6 +269,7 @@ def test_impossible_numbers(parallel, threads):
         PlanRunner([], plan_path="p", parallel=parallel, threads=threads, report=print)
 
 
-def test_impossible_time():
-    with pytest.raises(ValueError, match="at least 0 s, but got -1"):
-        PlanRunner([], plan_path="p", seconds=-1, report=print)
+@pytest.mark.parametrize("seconds", [-1, float("nan")])
+def test_impossible_time(seconds):
+    with pytest.raises(ValueError, match=f"at least 0 s, but got {seconds}"):
+        PlanRunner([], plan_path="p", seconds=seconds, report=print)
