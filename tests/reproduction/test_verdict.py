@@ -1,61 +1,46 @@
-"""The figures in the text of results/README.md, made anew from the JSON files of the results."""
+"""The figures of the verdict in results/README.md, made anew from the JSON files of the results."""
 
 import json
 
 import numpy as np
 import pytest
-from helpers import ROOT
+from reproduction.figures import (
+    PLAIN,
+    RESULTS,
+    SCRATCH,
+    extremes,
+    fraction,
+    gates,
+    mean,
+    millions,
+    on_the_line,
+    percent,
+    spread,
+    text_of,
+    values,
+)
 
-RESULTS = ROOT / "results"
-PLAIN, SCRATCH, TARGET = "cifar10-from-plain", "cifar10-10k-20e", "cifar10-target-macs"
-
-
-def values(folder, point, key="accuracy"):
-    """One figure of all seeds of a setting: percent, but MACs in millions."""
-    paths = sorted((RESULTS / folder).glob(f"{point}_seed[0-9]*.json"))
-    assert paths, point
-    factor = 1e-6 if key == "macs/average" else 100
-    return [factor * json.loads(path.read_text(encoding="utf-8"))[key] for path in paths]
-
-
-def mean(point, key="accuracy", *, folder=PLAIN):
-    return float(np.mean(values(folder, point, key)))
-
-
-def percent(point, folder=PLAIN):
-    return f"{mean(point, folder=folder):.1f} %"
-
-
-def millions(point, folder=PLAIN):
-    return f"{mean(point, 'macs/average', folder=folder):.1f} M"
-
-
-def spread(point):
-    accuracies = values(PLAIN, point)
-    return f"{percent(point)} ({min(accuracies):.1f} to {max(accuracies):.1f})"
-
-
-def on_the_line(line, fraction):
-    """Accuracy on the line through settings, at this share of the MACs in percent."""
-    points = sorted((mean(point, "macs/fraction"), mean(point)) for point in line)
-    fractions, accuracies = zip(*points, strict=True)
-    return float(np.interp(fraction, fractions, accuracies))
+BAS, L0, GAMMAS = "resnet20_bas_gamma0.2", "resnet20_l0_gamma0.5", (0.05, 0.1, 0.2)
+ANNEALED = [f"resnet20_bas_gamma{gamma}" for gamma in (0.05, 0.1)]
 
 
 def difficulty(point):
     """Rank correlation of MACs and loss, and points of dense MACs from easiest to hardest tenth."""
-    path = ROOT / "benchmarks" / "2026-11-23-difficulty-cifar10" / f"{point}_seed0.json"
+    path = RESULTS.parent / "benchmarks" / "2026-11-23-difficulty-cifar10" / f"{point}_seed0.json"
     found = json.loads(path.read_text(encoding="utf-8"))["models"][0]["difficulty"]
     tenths = [fraction for _, fraction, _ in found["bins"]]
     return found["with_loss"]["rho"], 100 * (tenths[-1] - tenths[0])
 
 
-def sentences_a_to_c():
-    """Parts of the text on depth, L0 alone and conditional gates, by claim."""
-    bas32, l0, bas = "resnet32_bas_gamma0.05", "resnet20_l0_gamma0.5", "resnet20_bas_gamma0.2"
+def sentences_a_and_b():
+    """Parts of the text on depth and on L0 alone, by claim."""
+    bas32 = "resnet32_bas_gamma0.05"
     line = [f"resnet32_l0_gamma{gamma}" for gamma in (0.2, 0.3, 0.5)]
-    deeper = [f"resnet32_bas_gamma{gamma}" for gamma in (0.05, 0.1, 0.2)]
+    deeper = [f"resnet32_bas_gamma{gamma}" for gamma in GAMMAS]
     below = [on_the_line(line, mean(point, "macs/fraction")) - mean(point) for point in deeper]
+    scratch = [f"resnet20_bas_gamma{gamma}" for gamma in (0.05, 0.2)]
+    between = np.mean([mean(point, folder=SCRATCH) for point in scratch])
+    l0_scratch = "resnet20_l0_gamma0.05"
     return {
         "a": f"{percent(bas32)} at {millions(bas32)} MACs against {percent('resnet20')} at "
         f"{millions('resnet20')}, three seeds each",
@@ -65,68 +50,127 @@ def sentences_a_to_c():
         f"{mean('resnet32', folder=SCRATCH):.1f} and {percent('resnet20', SCRATCH)})",
         "a, scratch": f"| {percent(bas32, SCRATCH)} at {millions(bas32, SCRATCH)} against "
         f"{percent('resnet20', SCRATCH)} |",
-        "b": f"L0 {spread(l0)} at {mean(l0, 'macs/fraction'):.1f} % of the MACs, BAS {spread(bas)} "
-        f"at {mean(bas, 'macs/fraction'):.1f} %",
-        "b, deeper": f"BAS lies {below[0]:.1f}, {below[1]:.1f} and {below[2]:.1f} points below",
-        "c": "L0 where it saves as much: "
-        + ", ".join(
-            f"{mean(point, 'gates/conditional'):.0f}{words[0]} and "
-            f"{mean(point, 'gates/always_off'):.0f} %{words[1]} at "
-            f"{mean(point, 'macs/fraction'):.0f} %{words[2]}"
-            for point, words in [
-                ("resnet32_l0_gamma0.3", (" % conditional", " closed", " of the MACs")),
-                (l0, ("", "", "")),
-                ("resnet32_l0_gamma0.5", ("", "", "")),
-            ]
-        ),
+        "b": f"L0 {spread(L0)} at {mean(L0, 'macs/fraction'):.1f} % of the MACs, BAS {spread(BAS)} "
+        f"at {mean(BAS, 'macs/fraction'):.1f} %",
+        "b, deeper": f"BAS lies {below[0]:.1f}, {below[1]:.1f} and {below[2]:.1f} points below the "
+        "line through L0's points, at {}, {} and {} %".format(*map(fraction, deeper)),
+        # At 45 % of the MACs, half-way between BAS's two points.
+        "b, scratch": f"ResNet-20 at {fraction(l0_scratch, SCRATCH)} %: L0 "
+        f"({percent(l0_scratch, SCRATCH)}) lies {between - mean(l0_scratch, folder=SCRATCH):.0f} "
+        f"points below the line through BAS's {percent(scratch[0], SCRATCH)} at "
+        f"{fraction(scratch[0], SCRATCH)} % and {percent(scratch[1], SCRATCH)} at "
+        f"{fraction(scratch[1], SCRATCH)} %",
     }
 
 
-def sentences_d_to_f():
-    """Those on a fixed lambda, width, difficulty, and the target-MACs recipe."""
-    l0, bas = "resnet20_l0_gamma0.5", "resnet20_bas_gamma0.2"
-    fixed = values(PLAIN, "resnet20_bas-fixed")
-    annealed = values(PLAIN, "resnet20_bas_gamma0.1")
-    apart = sorted(second - first for first, second in zip(fixed, annealed, strict=True))
+def closed(depth, folder=PLAIN):
+    """Gates that L0 and BAS close for good at gamma 0.2."""
+    l0, bas = (f"resnet{depth}_{method}_gamma0.2" for method in ("l0", "bas"))
+    return f"{gates(l0, 'always_off', folder)} against {gates(bas, 'always_off', folder)} %"
+
+
+def sentences_c():
+    """Those on conditional gates."""
+    bas, l0 = (
+        [f"resnet{depth}_{method}_gamma{gamma}" for depth in (20, 32) for gamma in GAMMAS]
+        for method in ("bas", "l0")
+    )
+    saves = ["resnet32_l0_gamma0.3", L0, "resnet32_l0_gamma0.5"]
+    pairs = [(gates(point, "conditional"), gates(point, "always_off")) for point in saves]
+    large = [f"resnet{depth}_bas_gamma0.5" for depth in (20, 32)]
+    first, second = ((gates(p, "conditional"), gates(p, "always_off"), fraction(p)) for p in large)
+    scratch_bas = [f"resnet20_bas_gamma{gamma}" for gamma in (0.05, 0.2)]
+    scratch_l0 = [f"resnet20_l0_gamma{gamma}" for gamma in (0.05, 0.2)]
+    open_l0, off_l0 = (
+        [gates(point, kind, SCRATCH) for point in scratch_l0]
+        for kind in ("conditional", "always_off")
+    )
+    return {
+        "c, BAS": f"BAS {extremes(bas, 'conditional')} conditional, "
+        f"{extremes(bas, 'always_off')} closed for good",
+        "c, L0": f"L0 {extremes(l0, 'always_on')} always on, {extremes(l0, 'always_off')} closed",
+        "c, L0 that saves": f"{pairs[0][0]} % conditional and {pairs[0][1]} % closed at "
+        f"{fraction(saves[0])} % of the MACs, {pairs[1][0]} and {pairs[1][1]} % at "
+        f"{fraction(saves[1])} %, {pairs[2][0]} and {pairs[2][1]} % at {fraction(saves[2])} %",
+        "c, large gamma": f"BAS at gamma 0.5: {first[0]} and {first[1]} % at {first[2]} % of the "
+        f"MACs, {second[0]} and {second[1]} % at {second[2]} %",
+        "c, equal gamma": f"(gamma 0.2: {closed(20)} in ResNet-20, {closed(32)} in ResNet-32)",
+        "c, scratch": f"BAS {extremes(scratch_bas, 'conditional', SCRATCH)} and "
+        f"{extremes(scratch_bas, 'always_off', SCRATCH)}; L0 {open_l0[0]} and {open_l0[1]} % "
+        f"conditional, {off_l0[0]} and {off_l0[1]} % closed",
+    }
+
+
+def below_annealed(point):
+    """Points below the line through the annealed settings: of the mean, and of each seed.
+
+    The one at gamma 0.05 has one seed.
+    """
+    shares = [mean(ANNEALED[1], "macs/fraction"), mean(ANNEALED[0], "macs/fraction")]
+    found = []
+    for seed, (share, accuracy) in enumerate(
+        zip(values(PLAIN, point, "macs/fraction"), values(PLAIN, point), strict=True)
+    ):
+        shares[0] = values(PLAIN, ANNEALED[1], "macs/fraction")[seed]
+        line = [values(PLAIN, ANNEALED[1])[seed], mean(ANNEALED[0])]
+        found.append(float(np.interp(share, shares, line)) - accuracy)
+    return on_the_line(ANNEALED, mean(point, "macs/fraction")) - mean(point), sorted(found)
+
+
+def sentences_d():
+    """Those on a fixed lambda."""
+    fixed, layer_mean = "resnet20_bas-fixed", "resnet20_bas-fixed_layer-mean"
+    (of_sum, seeds_sum), (of_mean, seeds_mean) = below_annealed(fixed), below_annealed(layer_mean)
+    return {
+        "d": f"{spread(fixed)} at {fraction(fixed)} % of the MACs; as `layer_mean` "
+        f"{spread(layer_mean)} at {fraction(layer_mean)} %; gamma 0.1 {spread(ANNEALED[1])} at "
+        f"{fraction(ANNEALED[1])} %, three seeds each; gamma 0.05 {percent(ANNEALED[0])} at "
+        f"{fraction(ANNEALED[0])} %",
+        "d, difference": f"{of_sum:.1f} points below the line through gamma 0.1 and 0.05, where "
+        f"lambda is annealed, and {of_mean:.1f} where batch-shaping is a `layer_mean`",
+        "d, seeds": f"By seed {seeds_sum[0]:.1f} to {seeds_sum[-1]:.1f} and "
+        f"{seeds_mean[0]:.1f} to {seeds_mean[-1]:.1f} |",
+        "d, scratch": f"| {percent(fixed, SCRATCH)} at {fraction(fixed, SCRATCH)} %; gamma 0.05 "
+        f"{percent(ANNEALED[0], SCRATCH)} at {fraction(ANNEALED[0], SCRATCH)} %, one seed |",
+    }
+
+
+def sentences_e_and_f():
+    """Those on width and on the difficulty of images."""
+    w10, w10_mean = "resnet20-w10_bas_gamma0.2", "resnet20-w10_bas-layer-mean_gamma0.2"
+    w2, start = "resnet20-w2_bas_gamma0.2", mean("resnet20-w10", folder=SCRATCH)
     easy, hard = (difficulty(f"from-plain_resnet20_bas_gamma{gamma}") for gamma in (0.05, 0.2))
     deep = difficulty("from-plain_resnet32_bas_gamma0.1")
     costs = [cost for _, cost in (easy, hard, deep)]
-    kept, lines = "resnet20_bas-fixed_layer-mean", [f"resnet20_bas_gamma{g}" for g in (0.05, 0.1)]
-    kept_macs = mean(kept, "macs/fraction")
-    recipes = [f"resnet20_target{target}" for target in (0.4, 0.6, 0.8)]
-    targets = [
-        (mean(recipe, "macs/fraction", folder=TARGET), mean(recipe, folder=TARGET))
-        for recipe in recipes
-    ]
-    level = [on_the_line([l0, "resnet20_l0_gamma0.2"], fraction) for fraction, _ in targets]
-    w2, w10 = "resnet20-w2_bas_gamma0.2", "resnet20-w10_bas_gamma0.2"
     return {
-        "d": f"{spread('resnet20_bas-fixed')} at {mean('resnet20_bas-fixed', 'macs/fraction'):.0f} "
-        f"% of the MACs; gamma 0.1 {spread('resnet20_bas_gamma0.1')}",
-        "d, difference": f"{np.mean(apart):.1f} points below an annealed lambda at as many MACs, "
-        f"{apart[0]:.1f} to {apart[-1]:.1f} by seed",
-        "d, layer_mean": f"As `layer_mean` {percent(kept)} at {kept_macs:.0f} %, "
-        f"{on_the_line(lines, kept_macs) - mean(kept):.1f} points below the line",
         "e": f"twice the width {percent(w2)} at {millions(w2)} MACs, ten times {percent(w10)} at "
-        f"{millions(w10)}; ResNet-20-BAS {percent(bas)} at {millions(bas)}, "
-        f"{percent('resnet20_bas_gamma0.05')} at {millions('resnet20_bas_gamma0.05')}",
+        f"{millions(w10)}, as `layer_mean` {percent(w10_mean)} at {millions(w10_mean)}; "
+        f"ResNet-20-BAS {percent(BAS)} at {millions(BAS)}, "
+        f"{percent(ANNEALED[0])} at {millions(ANNEALED[0])}",
         "e, plain": f"{percent('resnet20', SCRATCH)} at {millions('resnet20', SCRATCH)} MACs, "
         f"twice the width {percent('resnet20-w2', SCRATCH)} at {millions('resnet20-w2', SCRATCH)}, "
         f"ten times {percent('resnet20-w10', SCRATCH)} at {millions('resnet20-w10', SCRATCH)}",
+        "e, sum": f"loses {start - mean(w10):.0f} points of the plain network",
+        "e, layer_mean": f"it loses {start - mean(w10_mean):.0f} point, but leaves "
+        f"{gates(w10_mean, 'always_on')} % of the gates always on and saves "
+        f"{100 - mean(w10_mean, 'macs/fraction'):.0f} % of the MACs: "
+        f"{mean(w10_mean, 'macs/average') / mean('resnet20', 'macs/average'):.1f} times those of "
+        f"plain ResNet-20, which has {percent('resnet20')}",
         "f": f"{easy[0]:.2f} and {hard[0]:.2f} (BAS, gamma 0.05 and 0.2), {deep[0]:.2f} "
         "(ResNet-32-BAS, gamma 0.1); the hardest tenth costs "
         f"{min(costs):.1f} to {max(costs):.1f} points",
         "f, scratch": f"| {difficulty('10k-20e_resnet20_bas_gamma0.05')[0]:.2f} |",
-        "target-MACs": "{1:.1f}, {3:.1f} and {5:.1f} % at {0:.0f}, {2:.0f} and {4:.0f} % of the "
-        "MACs, where the ".format(*targets[0], *targets[1], *targets[2])
-        + "line through L0's points has {:.1f}, {:.1f} and {:.1f} %".format(*level),
     }
 
 
-SENTENCES = {**sentences_a_to_c(), **sentences_d_to_f()}
+SENTENCES = {
+    **sentences_a_and_b(),
+    **sentences_c(),
+    **sentences_d(),
+    **sentences_e_and_f(),
+}
 
 
 @pytest.mark.parametrize(("claim", "sentence"), SENTENCES.items(), ids=list(SENTENCES))
 def test_the_verdict_has_the_figures_of_the_results(claim, sentence):
-    text = (RESULTS / "README.md").read_text(encoding="utf-8")
-    assert sentence in text.replace("\n", " "), claim
+    assert sentence in text_of("results/README.md"), claim
