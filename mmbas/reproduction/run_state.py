@@ -90,8 +90,9 @@ class RunFiles:
         if self.settings.is_file() and self.last_checkpoint():
             self._refuse_other_settings(self.settings)
             self._refuse_another_config(config)
-        write_json(str(self.settings), self.run.record())
-        config.dump(str(self.planned))
+        else:
+            write_json(str(self.settings), self.run.record())
+            config.dump(str(self.planned))
         config.dump(str(self.config))
         with self.commits.open("a", encoding="utf-8") as file:
             file.write(f"{commit()}\n")
