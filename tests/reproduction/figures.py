@@ -51,10 +51,10 @@ def spread(point):
     return f"{percent(point)} ({min(accuracies):.1f} to {max(accuracies):.1f})"
 
 
-def on_the_line(line, share):
-    """Accuracy on the line through settings, at this share of the MACs in percent."""
-    points = sorted((mean(point, "macs/fraction"), mean(point)) for point in line)
-    return float(np.interp(share, *zip(*points, strict=True)))
+def on_the_line(line, macs, key="macs/fraction"):
+    """Accuracy on the line through settings, at MACs of the same unit as the figure ``key``."""
+    points = sorted((mean(point, key), mean(point)) for point in line)
+    return float(np.interp(macs, *zip(*points, strict=True)))
 
 
 def text_of(name):

@@ -75,7 +75,7 @@ def sentences_targets_and_baseline():
         for recipe in RECIPES
     ]
     level = [
-        on_the_line([f"resnet20_l0_gamma{g}" for g in (0.2, 0.5)], share) for share, _ in found
+        on_the_line([f"resnet20_l0_gamma{g}" for g in (0.2, 0.3, 0.5)], share) for share, _ in found
     ]
     start, longer = mean("resnet20", folder=SCRATCH), mean("resnet20")
     loop = [

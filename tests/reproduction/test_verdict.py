@@ -38,6 +38,7 @@ def sentences_a_and_b():
     line = [f"resnet32_l0_gamma{gamma}" for gamma in (0.2, 0.3, 0.5)]
     deeper = [f"resnet32_bas_gamma{gamma}" for gamma in GAMMAS]
     below = [on_the_line(line, mean(point, "macs/fraction")) - mean(point) for point in deeper]
+    third, shallow = "resnet20_l0_gamma0.3", [f"resnet20_bas_gamma{gamma}" for gamma in GAMMAS]
     scratch = [f"resnet20_bas_gamma{gamma}" for gamma in (0.05, 0.2)]
     between = np.mean([mean(point, folder=SCRATCH) for point in scratch])
     l0_scratch = "resnet20_l0_gamma0.05"
@@ -52,6 +53,8 @@ def sentences_a_and_b():
         f"{percent('resnet20', SCRATCH)} |",
         "b": f"L0 {spread(L0)} at {mean(L0, 'macs/fraction'):.1f} % of the MACs, BAS {spread(BAS)} "
         f"at {mean(BAS, 'macs/fraction'):.1f} %",
+        "b, third point": f"one seed: L0 {percent(third)} at {fraction(third)} %, "
+        f"{mean(third) - on_the_line(shallow, mean(third, 'macs/fraction')):.1f} points above",
         "b, deeper": f"BAS lies {below[0]:.1f}, {below[1]:.1f} and {below[2]:.1f} points below the "
         "line through L0's points, at {}, {} and {} %".format(*map(fraction, deeper)),
         # At 45 % of the MACs, half-way between BAS's two points.
@@ -75,8 +78,8 @@ def sentences_c():
         [f"resnet{depth}_{method}_gamma{gamma}" for depth in (20, 32) for gamma in GAMMAS]
         for method in ("bas", "l0")
     )
-    saves = ["resnet32_l0_gamma0.3", L0, "resnet32_l0_gamma0.5"]
-    pairs = [(gates(point, "conditional"), gates(point, "always_off")) for point in saves]
+    saves = ["resnet20_l0_gamma0.3", "resnet32_l0_gamma0.3", L0, "resnet32_l0_gamma0.5"]
+    kept = [(gates(p, "conditional"), gates(p, "always_off"), fraction(p)) for p in saves]
     large = [f"resnet{depth}_bas_gamma0.5" for depth in (20, 32)]
     first, second = ((gates(p, "conditional"), gates(p, "always_off"), fraction(p)) for p in large)
     scratch_bas = [f"resnet20_bas_gamma{gamma}" for gamma in (0.05, 0.2)]
@@ -89,9 +92,10 @@ def sentences_c():
         "c, BAS": f"BAS {extremes(bas, 'conditional')} conditional, "
         f"{extremes(bas, 'always_off')} closed for good",
         "c, L0": f"L0 {extremes(l0, 'always_on')} always on, {extremes(l0, 'always_off')} closed",
-        "c, L0 that saves": f"{pairs[0][0]} % conditional and {pairs[0][1]} % closed at "
-        f"{fraction(saves[0])} % of the MACs, {pairs[1][0]} and {pairs[1][1]} % at "
-        f"{fraction(saves[1])} %, {pairs[2][0]} and {pairs[2][1]} % at {fraction(saves[2])} %",
+        "c, L0 that saves": "{} % conditional and {} % closed at {} % of the MACs, {} and {} % at "
+        "{} %, {} and {} % at {} %, {} and {} % at {} %".format(
+            *(x for each in kept for x in each)
+        ),
         "c, large gamma": f"BAS at gamma 0.5: {first[0]} and {first[1]} % at {first[2]} % of the "
         f"MACs, {second[0]} and {second[1]} % at {second[2]} %",
         "c, equal gamma": f"(gamma 0.2: {closed(20)} in ResNet-20, {closed(32)} in ResNet-32)",
@@ -135,18 +139,35 @@ def sentences_d():
     }
 
 
+def curve(points):
+    """Accuracy and MACs of the first setting, then of the others."""
+    first, *others = points
+    rest = ", ".join(f"{mean(point):.1f} at {millions(point)}" for point in others)
+    return f"{percent(first)} at {millions(first)} MACs, {rest}"
+
+
 def sentences_e_and_f():
     """Those on width and on the difficulty of images."""
     w10, w10_mean = "resnet20-w10_bas_gamma0.2", "resnet20-w10_bas-layer-mean_gamma0.2"
-    w2, start = "resnet20-w2_bas_gamma0.2", mean("resnet20-w10", folder=SCRATCH)
+    start = mean("resnet20-w10", folder=SCRATCH)
+    narrow, twice = (
+        [f"{width}_bas_gamma{gamma}" for gamma in (0.05, 0.2, 0.5)]
+        for width in ("resnet20", "resnet20-w2")
+    )
+    gains = [mean(wide) - mean(point) for wide, point in zip(twice, narrow, strict=True)]
+    macs = "macs/average"
+    below = [mean(point) - on_the_line(twice, mean(point, macs), macs) for point in narrow[:2]]
     easy, hard = (difficulty(f"from-plain_resnet20_bas_gamma{gamma}") for gamma in (0.05, 0.2))
     deep = difficulty("from-plain_resnet32_bas_gamma0.1")
     costs = [cost for _, cost in (easy, hard, deep)]
     return {
-        "e": f"twice the width {percent(w2)} at {millions(w2)} MACs, ten times {percent(w10)} at "
+        "e": f"twice the width {curve(twice)}; ten times, gamma 0.2, {percent(w10)} at "
         f"{millions(w10)}, as `layer_mean` {percent(w10_mean)} at {millions(w10_mean)}; "
-        f"ResNet-20-BAS {percent(BAS)} at {millions(BAS)}, "
-        f"{percent(ANNEALED[0])} at {millions(ANNEALED[0])}",
+        f"ResNet-20-BAS {curve(narrow)}",
+        "e, twice": f"twice the width gains {min(gains):.1f} to {max(gains):.1f} points at the "
+        f"same gamma but none at equal MACs, where its line lies {below[1]:.1f} and {below[0]:.1f} "
+        f"points below ResNet-20-BAS, at {millions(narrow[1])} and {millions(narrow[0])}",
+        "e, plain twice": f"{percent('resnet20-w2')} at {millions('resnet20-w2')} plain",
         "e, plain": f"{percent('resnet20', SCRATCH)} at {millions('resnet20', SCRATCH)} MACs, "
         f"twice the width {percent('resnet20-w2', SCRATCH)} at {millions('resnet20-w2', SCRATCH)}, "
         f"ten times {percent('resnet20-w10', SCRATCH)} at {millions('resnet20-w10', SCRATCH)}",
