@@ -74,8 +74,8 @@ class PlanRunner:
         for files in waiting:
             run_config(files.run)  # what shows without building anything shows before hours of work
         with ThreadPoolExecutor(self.parallel) as pool:
-            futures = [pool.submit(self._run_one, files) for files in waiting]
-            try:
+            try:  # before the first run starts: leaving the pool waits for those that run
+                futures = [pool.submit(self._run_one, files) for files in waiting]
                 for future in futures:
                     future.result()
             except BaseException:

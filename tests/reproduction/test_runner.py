@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -244,6 +245,23 @@ def test_the_time_budget_stops_what_runs_and_starts_nothing(tmp_path):
     assert failed == []
     assert lines == ["first: from 0", "first: stopped at 0"]
     assert second.calls() == []
+
+
+def test_a_signal_while_runs_are_being_started_stops_them(tmp_path, monkeypatch):
+    submit = ThreadPoolExecutor.submit
+
+    def interrupted(pool, call, files):
+        if files.run.name == "second":
+            raise KeyboardInterrupt
+        return submit(pool, call, files)
+
+    monkeypatch.setattr(ThreadPoolExecutor, "submit", interrupted)
+    first, second = make(tmp_path, "first", seconds=60), make(tmp_path, "second")
+    start = time.monotonic()
+    with pytest.raises(KeyboardInterrupt):
+        execute([first, second], parallel=2)
+    assert time.monotonic() - start < 30
+    assert not first.result.exists()
 
 
 def test_a_run_that_another_process_is_at_is_left_alone(tmp_path):
