@@ -8,7 +8,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor, wait
 from pathlib import Path
 
 from mmbas.reproduction.run_state import ROOT, RunFiles, run_config
@@ -77,6 +77,9 @@ class PlanRunner:
             try:  # before the first run starts: leaving the pool waits for those that run
                 futures = [pool.submit(self._run_one, files) for files in waiting]
                 for future in futures:
+                    # A signal just before a wait is seen after it, so that none may last long.
+                    while wait([future], POLL_SECONDS).not_done:
+                        pass
                     future.result()
             except BaseException:
                 self.stop.set()
