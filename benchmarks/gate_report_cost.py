@@ -15,8 +15,8 @@ from mmengine.registry import MODELS, init_default_scope
 from mmpretrain.structures import DataSample
 
 from mmbas.analysis import profile_gates
-from mmbas.command_line import load_config, with_origin, write_json
-from mmbas.measure import interleaved_seconds, median_ms, median_ratio
+from mmbas.cli.command_line import load_config, with_origin, write_json
+from mmbas.measure.timing import interleaved_seconds, median_ms, median_ratio
 
 CONFIG = "configs/resnet20_bas_digits.py"
 HOST = [dict(type="Accuracy"), dict(type="mmbas.ConditionalMACs")]

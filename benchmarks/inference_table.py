@@ -17,9 +17,9 @@ from typing import Any
 import torch
 from mmengine.registry import MODELS, init_default_scope
 
-from mmbas.command_line import format_table, load_config, with_origin, write_json
-from mmbas.inference.benchmark import random_gate_batches
-from mmbas.inference.benchmark_run import Settings, measure
+from mmbas.cli.command_line import format_table, load_config, with_origin, write_json
+from mmbas.measure.contenders import random_gate_batches
+from mmbas.measure.inference_benchmark import Settings, measure
 
 COLUMNS = ("dense_eager_ms", "dense_compiled_ms", "masked_ms", "sliced_ms", "macs_ratio")
 RATIOS = ("time_ratio_eager", "time_ratio_compiled", "efficiency_eager", "efficiency_compiled")

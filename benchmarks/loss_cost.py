@@ -24,10 +24,10 @@ from scipy.special import betainc, expit
 from scipy.stats import beta
 from torch import Tensor
 
-from mmbas.command_line import own_command, write_json
-from mmbas.environment import describe
+from mmbas.cli.command_line import own_command, write_json
+from mmbas.cli.environment import describe
 from mmbas.losses import BetaPrior, batch_shaping_loss
-from mmbas.measure import interleaved_seconds, median_ms
+from mmbas.measure.timing import interleaved_seconds, median_ms
 
 A, B = 0.6, 0.4
 

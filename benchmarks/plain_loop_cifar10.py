@@ -20,9 +20,9 @@ from torch.utils.data import DataLoader, Subset
 from torchvision import transforms
 from torchvision.datasets import ImageFolder
 
-from mmbas.allocator import keep_freed_memory
 from mmbas.backbones import GatedResNetCifar
-from mmbas.command_line import with_origin, write_json
+from mmbas.cli.allocator import keep_freed_memory
+from mmbas.cli.command_line import with_origin, write_json
 
 MEAN = (125.307 / 255, 122.961 / 255, 113.8575 / 255)
 STD = (51.5865 / 255, 50.847 / 255, 51.255 / 255)

@@ -14,10 +14,10 @@ import itertools
 import torch
 from mmengine.registry import MODELS, init_default_scope
 
-from mmbas.command_line import load_config, with_origin, write_json
-from mmbas.inference import accelerate
-from mmbas.inference.benchmark import caller, folded_pair, random_gate_batches, total_macs
-from mmbas.measure import interleaved_seconds, median_ms, median_ratio
+from mmbas.cli.command_line import load_config, with_origin, write_json
+from mmbas.measure.contenders import caller, folded_pair, random_gate_batches, total_macs
+from mmbas.measure.timing import interleaved_seconds, median_ms, median_ratio
+from mmbas.sliced import accelerate
 
 CONFIG = "configs/pspnet_r50_bas_cityscapes.py"
 

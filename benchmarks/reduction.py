@@ -20,7 +20,7 @@ import torch
 from mmengine.config import Config
 from torch import Tensor, nn
 
-from mmbas.command_line import (
+from mmbas.cli.command_line import (
     build_model,
     format_table,
     load_config,
@@ -28,18 +28,18 @@ from mmbas.command_line import (
     with_origin,
     write_json,
 )
-from mmbas.gates import named_gates
-from mmbas.inference.benchmark import plain_twin
-from mmbas.inference.onnx_export import (
+from mmbas.compress.onnx_export import (
     ExportedNetwork,
     export_onnx,
     max_relative_difference,
     open_session,
     require_packages,
 )
-from mmbas.inference.reduction import reduce_model
-from mmbas.measure import interleaved_seconds, median_ms, median_ratio
-from mmbas.metrics.macs import count_macs
+from mmbas.compress.reduction import reduce_model
+from mmbas.costs.mac_count import count_macs
+from mmbas.gates import named_gates
+from mmbas.measure.contenders import plain_twin
+from mmbas.measure.timing import interleaved_seconds, median_ms, median_ratio
 
 TOLERANCE = 1e-4
 Networks = Mapping[str, ExportedNetwork]

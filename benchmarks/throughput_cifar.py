@@ -31,11 +31,11 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.data import DataLoader, Dataset
 
-from mmbas.allocator import keep_freed_memory
-from mmbas.command_line import own_command, write_json
-from mmbas.environment import describe
+from mmbas.cli.allocator import keep_freed_memory
+from mmbas.cli.command_line import own_command, write_json
+from mmbas.cli.environment import describe
 from mmbas.gates import record_gate_outputs
-from mmbas.measure import median_ratio
+from mmbas.measure.timing import median_ratio
 
 CONFIGS = {
     "sample": "configs/resnet20_bas_cifar10.py",

@@ -68,7 +68,7 @@ def with_gate(**options):
         (gated(depth=42), "expected depth in [18, 34, 50, 101, 152], but got 42"),
         (
             dict(type="mmbas.GatedResNetCifar", depth=18),
-            "expected depth in (20, 32, 44, 56, 110), but got 18",
+            "expected a depth of 6n + 2 (8, 14, 20, 26, 32, ...), but got 18",
         ),
         (
             gated(depth=50, gate_positions="conv3"),

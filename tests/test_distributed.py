@@ -22,7 +22,7 @@ from helpers import ROOT, call_tool, json_of, write_config
 from mmengine.config import Config
 from mmengine.registry import DefaultScope
 
-from mmbas.launcher import join_processes
+from mmbas.cli.launcher import join_processes
 
 NUM_TEST_IMAGES = 41  # cannot be split evenly: one image is shown to both processes
 CONFIG = f"""

@@ -29,8 +29,8 @@ mim = Path(mmbas.__file__).parent / ".mim"
 config = mim / "configs" / "resnet20_bas_digits.py"
 sys.argv = ["count_macs.py", str(config), "--shape", "32", "--out-json", sys.argv[1]]
 runpy.run_path(str(mim / "tools" / "count_macs.py"), run_name="__main__")
-from mmbas.reproduction.plan import load_plan
-from mmbas.reproduction.run_state import run_config
+from mmbas.experiments.plan import load_plan
+from mmbas.experiments.run_state import run_config
 for run in load_plan(mim / "plans" / "cifar10-10k-20e.yaml").runs:
     assert run_config(run).train_cfg.max_epochs == 20
 print(mmbas.__file__)

@@ -18,8 +18,8 @@ from metrics.test_macs import (
 from mmengine.config import Config
 from mmengine.registry import MODELS, DefaultScope
 
+from mmbas.costs import count_macs
 from mmbas.gates import ChannelGate, force_gate_logits
-from mmbas.metrics import count_macs
 
 SIZES = [(512, 1024), (713, 713)]
 

@@ -34,7 +34,7 @@ from mmbas.analysis import (
 from mmbas.analysis.difficulty import difficulty
 from mmbas.analysis.gate_profile import layer_name
 from mmbas.analysis.report_page import json_ready, overview
-from mmbas.command_line import (
+from mmbas.cli.command_line import (
     check_data_roots,
     check_has_gates,
     checked_checkpoint,

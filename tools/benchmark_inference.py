@@ -24,7 +24,7 @@ from mmengine.registry import MODELS, init_default_scope
 from mmengine.runner import Runner, load_checkpoint
 from torch import nn
 
-from mmbas.command_line import (
+from mmbas.cli.command_line import (
     check_data_roots,
     check_has_gates,
     checked_checkpoint,
@@ -38,8 +38,8 @@ from mmbas.command_line import (
     write_json,
 )
 from mmbas.gates import named_gates
-from mmbas.inference.benchmark import Batch, random_gate_batches
-from mmbas.inference.benchmark_run import Settings, measure
+from mmbas.measure.contenders import Batch, random_gate_batches
+from mmbas.measure.inference_benchmark import Settings, measure
 
 
 def parse_args() -> argparse.Namespace:

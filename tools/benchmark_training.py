@@ -19,8 +19,8 @@ from mmengine.registry import MODELS, init_default_scope
 from mmpretrain.structures import DataSample
 from torch import Tensor, nn
 
-from mmbas.allocator import keep_freed_memory
-from mmbas.command_line import (
+from mmbas.cli.allocator import keep_freed_memory
+from mmbas.cli.command_line import (
     config_parser,
     format_table,
     input_shape,
@@ -31,7 +31,7 @@ from mmbas.command_line import (
     write_json,
 )
 from mmbas.gates import GateOutput, record_gate_outputs
-from mmbas.measure import interleaved_seconds, median_ms, median_ratio, peak_bytes
+from mmbas.measure.timing import interleaved_seconds, median_ms, median_ratio, peak_bytes
 
 
 def parse_args() -> argparse.Namespace:

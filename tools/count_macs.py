@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 
-from mmbas.command_line import (
+from mmbas.cli.command_line import (
     build_model,
     config_parser,
     format_table,
@@ -21,8 +21,8 @@ from mmbas.command_line import (
     with_origin,
     write_json,
 )
-from mmbas.metrics.mac_table import Cost, cost_table
-from mmbas.metrics.macs import uncounted_modules
+from mmbas.costs.cost_table import Cost, cost_table
+from mmbas.costs.mac_count import uncounted_modules
 
 
 def parse_args() -> argparse.Namespace:

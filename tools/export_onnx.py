@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 from mmengine.runner import load_checkpoint
 
-from mmbas.command_line import (
+from mmbas.cli.command_line import (
     build_model,
     check_has_gates,
     checked_checkpoint,
@@ -26,7 +26,7 @@ from mmbas.command_line import (
     with_origin,
     write_json,
 )
-from mmbas.inference.onnx_export import (
+from mmbas.compress.onnx_export import (
     OPSET,
     ExportedNetwork,
     export_onnx,
@@ -34,7 +34,7 @@ from mmbas.inference.onnx_export import (
     open_session,
     require_packages,
 )
-from mmbas.measure import interleaved_seconds, median_ms
+from mmbas.measure.timing import interleaved_seconds, median_ms
 
 TOLERANCE = 1e-4
 BATCH_SIZES = (1, 7)

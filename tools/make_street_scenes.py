@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from mmbas.command_line import run_tool, with_origin, write_json
+from mmbas.cli.command_line import run_tool, with_origin, write_json
 
 EXAMPLES = """examples:
   python tools/make_street_scenes.py data/street_scenes

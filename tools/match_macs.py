@@ -13,7 +13,7 @@ import torch
 from mmengine.config import Config
 from mmengine.runner import CheckpointLoader
 
-from mmbas.command_line import (
+from mmbas.cli.command_line import (
     check_data_roots,
     check_has_gates,
     checked_checkpoint,
@@ -24,9 +24,9 @@ from mmbas.command_line import (
     with_origin,
     write_json,
 )
-from mmbas.inference.calibration import select_images
-from mmbas.inference.calibration_data import changes, data_loader, evaluate_test_set, load_model
-from mmbas.inference.match_macs import match_macs
+from mmbas.cli.trained_model import changes, data_loader, evaluate_test_set, load_model
+from mmbas.compress.chosen_images import select_images
+from mmbas.compress.match_macs import match_macs
 
 
 def parse_args() -> argparse.Namespace:

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 
 from mmbas.analysis.tradeoff import draw_tradeoff, load_results, save_tradeoff, tradeoff_points
-from mmbas.command_line import run_tool, with_origin, write_json
+from mmbas.cli.command_line import run_tool, with_origin, write_json
 
 EXAMPLES = """examples:
   python tools/plot_tradeoff.py results/cifar10-10k-20e/*.json --out tradeoff.png

@@ -18,7 +18,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from mmbas.environment import describe
+from mmbas.cli.environment import describe
 
 ROOT = Path(__file__).resolve().parents[1]
 CONFIG = "configs/resnet20_bas_digits.py"

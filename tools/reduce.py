@@ -16,7 +16,7 @@ from mmengine.config import Config
 from mmengine.device import get_device
 from mmengine.runner import CheckpointLoader
 
-from mmbas.command_line import (
+from mmbas.cli.command_line import (
     check_data_roots,
     check_has_gates,
     checked_checkpoint,
@@ -27,9 +27,9 @@ from mmbas.command_line import (
     with_origin,
     write_json,
 )
-from mmbas.inference.calibration import measure_open_rates, select_images
-from mmbas.inference.calibration_data import changes, data_loader, evaluate_test_set, load_model
-from mmbas.inference.reduction import Reduction, check_rates, reduce_model
+from mmbas.cli.trained_model import changes, data_loader, evaluate_test_set, load_model
+from mmbas.compress.chosen_images import measure_open_rates, select_images
+from mmbas.compress.reduction import Reduction, check_rates, reduce_model
 
 
 def parse_args() -> argparse.Namespace:

@@ -1,6 +1,6 @@
 """Run a plan of trainings and tests: one JSON file per run, resumable, never a finished one twice.
 
-Plans are YAML files in plans/; mmbas/reproduction/plan.py describes them.
+Plans are YAML files in plans/; mmbas/experiments/plan.py describes them.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from mmbas.command_line import format_table, run_tool, with_origin, write_json
-from mmbas.reproduction.plan import Plan, load_plan
-from mmbas.reproduction.run_state import RunFiles, read_object
-from mmbas.reproduction.runner import PlanRunner
+from mmbas.cli.command_line import format_table, run_tool, with_origin, write_json
+from mmbas.experiments.plan import Plan, load_plan
+from mmbas.experiments.run_state import RunFiles, read_object
+from mmbas.experiments.runner import PlanRunner
 
 
 def parse_args() -> argparse.Namespace:

@@ -14,7 +14,7 @@ from mmengine.registry import DATASETS
 from mmengine.runner import Runner
 
 from mmbas.analysis import draw_extremes, is_bgr
-from mmbas.command_line import (
+from mmbas.cli.command_line import (
     check_data_roots,
     check_has_gates,
     checked_checkpoint,
@@ -25,8 +25,8 @@ from mmbas.command_line import (
     with_origin,
     write_json,
 )
-from mmbas.inference import AccelerateHook
-from mmbas.launcher import join_processes
+from mmbas.cli.launcher import join_processes
+from mmbas.sliced import AccelerateHook
 
 
 def parse_args() -> argparse.Namespace:

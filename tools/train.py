@@ -11,8 +11,8 @@ from mmengine.device import is_cuda_available
 from mmengine.registry import RUNNERS
 from mmengine.runner import Runner
 
-from mmbas.allocator import keep_freed_memory
-from mmbas.command_line import (
+from mmbas.cli.allocator import keep_freed_memory
+from mmbas.cli.command_line import (
     check_data_roots,
     checked_checkpoint,
     config_parser,
@@ -22,7 +22,7 @@ from mmbas.command_line import (
     with_origin,
     write_json,
 )
-from mmbas.launcher import join_processes
+from mmbas.cli.launcher import join_processes
 
 
 def parse_args() -> argparse.Namespace:

@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from mmbas.command_line import checked_file, run_tool
-from mmbas.reproduction.result_tables import update_tables
+from mmbas.cli.command_line import checked_file, run_tool
+from mmbas.experiments.result_tables import update_tables
 
 
 def parse_args() -> argparse.Namespace:

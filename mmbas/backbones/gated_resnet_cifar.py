@@ -21,7 +21,7 @@ from mmbas.blocks.gated_residual import conv3x3
 from mmbas.gates import init_gates
 from mmbas.registry import MODELS
 
-DEPTHS = (20, 32, 44, 56, 110)
+STANDARD_CHANNELS = 16
 
 
 class SubsampleShortcut(nn.Module):
@@ -48,9 +48,11 @@ class GatedResNetCifar(BaseModule):
     """ResNet for 32x32 images: a 3x3 stem and three stages of 16, 32 and 64 channels.
 
     Args:
-        depth: 20, 32, 44, 56 or 110.
+        depth: 6n + 2 for n blocks in each stage: 8, 14, 20, 26, 32, 44, 56, 110, ...
         width_factor: Widens the gated inner representation of each block, and only that
             (section 5.1 of the paper: 10 and 20).
+        base_channels: Channels of the stem and the first stage, C; the others have 2C and 4C. The
+            standard network has 16; fewer give the narrow networks that gating must beat.
         out_indices: Stages whose output is returned.
         norm_cfg: Config of the norm layers.
         gate: Config of the gates; None gives the plain network.
@@ -64,6 +66,7 @@ class GatedResNetCifar(BaseModule):
         depth: int,
         *,
         width_factor: int = 1,
+        base_channels: int = STANDARD_CHANNELS,
         out_indices: Sequence[int] = (2,),
         norm_cfg: Config = DEFAULT_NORM,
         gate: Config | None = DEFAULT_GATE,
@@ -71,24 +74,26 @@ class GatedResNetCifar(BaseModule):
         init_cfg: Config | list[Config] | None = None,
     ) -> None:
         super().__init__(DEFAULT_INIT if init_cfg is None else init_cfg)
-        if depth not in DEPTHS:
-            raise ValueError(f"expected depth in {DEPTHS}, but got {depth}")
+        if depth < 8 or depth % 6 != 2:
+            raise ValueError(f"expected a depth of 6n + 2 (8, 14, 20, 26, 32, ...), but got {depth}")
+        if base_channels < 1:
+            raise ValueError(f"expected base_channels >= 1, but got {base_channels}")
         if width_factor < 1:
             raise ValueError(f"expected width_factor >= 1, but got {width_factor}")
         if not all(0 <= i < 3 for i in out_indices):
             raise ValueError(f"expected out_indices below 3, but got {tuple(out_indices)}")
         self.depth = depth
         self.out_indices = tuple(out_indices)
-        self.conv1 = conv3x3(3, 16)
-        self._norm1_name, norm1 = build_norm_layer(norm_cfg, 16, postfix=1)
+        self.conv1 = conv3x3(3, base_channels)
+        self._norm1_name, norm1 = build_norm_layer(norm_cfg, base_channels, postfix=1)
         self.add_module(self._norm1_name, norm1)
         self.stage_names = ["layer1", "layer2", "layer3"]
-        in_channels = 16
+        in_channels = base_channels
         num_blocks = (depth - 2) // 6
-        standard = [16 * 2**i * width_factor for i in range(3) for _ in range(num_blocks)]
+        standard = [base_channels * 2**i * width_factor for i in range(3) for _ in range(num_blocks)]
         widths = iter(widths_of_blocks(block_widths, standard, num_inner=1))
         for i, name in enumerate(self.stage_names):
-            out_channels = 16 * 2**i
+            out_channels = base_channels * 2**i
             blocks = []
             for j in range(num_blocks):
                 widened = in_channels != out_channels

@@ -1,7 +1,7 @@
 """How wide the inner representations of a block are, and which of their channels need no gate.
 
 The standard networks have one width per stage. A statically reduced one (see
-:mod:`mmbas.inference.reduction`) has its own in every block.
+:mod:`mmbas.compress.reduction`) has its own in every block.
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ from torch.utils.checkpoint import checkpoint
 
 from mmbas.blocks.block_widths import BlockWidths, as_widths
 from mmbas.gates.conv_macs import GatedConvMACs, conv_macs, conv_output_size
-from mmbas.gates.gate_output import Gate
+from mmbas.gates.gate import Gate
 from mmbas.registry import MODELS
 
 GATE_POSITIONS = ("both", "conv1", "conv2")

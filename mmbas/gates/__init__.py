@@ -3,7 +3,7 @@
 from mmbas.gates.binary_concrete import sample_binary_concrete
 from mmbas.gates.channel_gate import ChannelGate
 from mmbas.gates.conv_macs import GatedConvMACs
-from mmbas.gates.gate_output import (
+from mmbas.gates.gate import (
     Gate,
     GateOutput,
     force_gate_logits,

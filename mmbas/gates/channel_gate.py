@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mmbas.gates.binary_concrete import sample_binary_concrete
-from mmbas.gates.gate_output import Gate
+from mmbas.gates.gate import Gate
 from mmbas.registry import MODELS
 
 # Open in training too: the noise of binary concrete gates stays below 17 in float32.

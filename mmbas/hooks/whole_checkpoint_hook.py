@@ -8,7 +8,7 @@ from typing import Any
 from mmengine.dist import barrier, is_main_process
 from mmengine.hooks import CheckpointHook, Hook
 
-from mmbas.checkpoint_file import is_whole_checkpoint, newest_whole_checkpoint
+from mmbas.hooks.checkpoint_file import is_whole_checkpoint, newest_whole_checkpoint
 from mmbas.registry import HOOKS
 
 LAST_CHECKPOINT = "last_checkpoint"  # the file that names what mmengine resumes from

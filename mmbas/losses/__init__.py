@@ -1,9 +1,15 @@
 """What shapes and prices the gates."""
 
-from mmbas.losses.batch_shaping_loss import BatchShapingLoss, batch_shaping_loss
+from mmbas.losses.batch_shaping.loss import BatchShapingLoss, batch_shaping_loss
+from mmbas.losses.batch_shaping.priors import (
+    BetaPrior,
+    KumaraswamyPrior,
+    NormalPrior,
+    Prior,
+    UniformPrior,
+)
 from mmbas.losses.gate_l0_loss import GateL0Loss, gate_l0_loss
 from mmbas.losses.gate_loss import GateLoss
-from mmbas.losses.priors import BetaPrior, KumaraswamyPrior, NormalPrior, Prior, UniformPrior
 from mmbas.losses.target_macs_loss import TargetMACsLoss, macs_fraction
 
 __all__ = [

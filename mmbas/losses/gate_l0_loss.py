@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from torch import Tensor
 
+from mmbas.losses.batch_shaping.priors import at_least_float32
 from mmbas.losses.gate_loss import GateLoss
-from mmbas.losses.priors import at_least_float32
 from mmbas.registry import MODELS
 
 

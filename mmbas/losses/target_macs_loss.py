@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from mmbas.gates import GateOutput
-from mmbas.losses.gather_batch import gather_batch
+from mmbas.losses.batch_shaping.gather import gather_batch
 from mmbas.registry import MODELS
 
 

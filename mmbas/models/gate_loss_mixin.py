@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from mmbas.costs.mac_count import count_macs
 from mmbas.gates import GateOutput, named_gates, record_gate_outputs
 from mmbas.losses import BatchShapingLoss, TargetMACsLoss, macs_fraction
-from mmbas.metrics.macs import count_macs
 from mmbas.registry import MODELS
 
 if TYPE_CHECKING:

@@ -61,7 +61,7 @@ def test_every_parameter_gets_a_gradient():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (dict(depth=18), "expected depth in"),
+        (dict(depth=18), "expected a depth of 6n"),
         (dict(depth=20, width_factor=0), "expected width_factor >= 1"),
         (dict(depth=20, out_indices=(3,)), "expected out_indices below 3"),
     ],

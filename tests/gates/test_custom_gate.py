@@ -4,9 +4,9 @@ import torch
 from torch import Tensor, nn
 
 from mmbas.backbones import GatedResNetCifar
+from mmbas.costs import count_macs
 from mmbas.gates import Gate, record_gate_outputs
 from mmbas.losses import GateL0Loss
-from mmbas.metrics import count_macs
 from mmbas.registry import MODELS
 
 

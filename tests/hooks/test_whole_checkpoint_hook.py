@@ -10,8 +10,8 @@ from hooks import runner_case
 from mmengine.hooks import CheckpointHook, Hook
 from mmengine.runner import Runner
 
-from mmbas.checkpoint_file import is_whole_checkpoint, newest_whole_checkpoint
 from mmbas.hooks import WholeCheckpointHook
+from mmbas.hooks.checkpoint_file import is_whole_checkpoint, newest_whole_checkpoint
 
 
 @pytest.fixture

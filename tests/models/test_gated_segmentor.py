@@ -8,8 +8,8 @@ from mmengine.registry import MODELS, DefaultScope
 from mmengine.structures import PixelData
 from mmseg.structures import SegDataSample
 
+from mmbas.costs import count_macs
 from mmbas.gates import force_gate_logits
-from mmbas.metrics import count_macs
 
 NORM = dict(type="BN", requires_grad=True)
 DILATED = dict(

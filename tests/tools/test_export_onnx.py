@@ -16,7 +16,7 @@ from helpers import (
     write_checkpoint,
 )
 
-from mmbas.inference.onnx_export import open_session
+from mmbas.compress.onnx_export import open_session
 
 
 @pytest.fixture(scope="module")

@@ -223,7 +223,7 @@ def test_wrong_input_is_one_line(config, checkpoint, tmp_path):
     out = tmp_path / "reduced.pth"
     assert "expected a class in 0, 1," in error_of(*arguments, out, "--classes", "cat")
     # Before the calibration, which takes minutes.
-    with mock.patch("mmbas.inference.calibration.measure_open_rates", side_effect=AssertionError):
+    with mock.patch("mmbas.compress.chosen_images.measure_open_rates", side_effect=AssertionError):
         assert "min_rate <= max_rate" in error_of(*arguments, out, "--min-rate", "2")
         message = error_of(*arguments, out, "--num-images", "-1")
         assert "expected --num-images >= 1, but got -1" in message

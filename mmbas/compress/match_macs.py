@@ -1,0 +1,68 @@
+"""Another budget for a trained network: all gate logits shifted by one number.
+
+What a network costs in evaluation differs by a point or two of its MACs from what the target-MACs
+loss saw in training, on augmented images and with the statistics of batches. One shift of all
+logits corrects that, and moves a network that was trained for one budget to another near by.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from mmengine.evaluator import Evaluator
+from scipy.optimize import brentq
+
+from mmbas.compress.chosen_images import Batch, evaluate
+from mmbas.gates import ChannelGate, named_gates
+
+# Shifts are looked for between these bounds, the narrowest that contain one.
+BOUNDS = (0.5, 4.0, 32.0)
+SHIFT_TOLERANCE = 1e-3
+
+
+def match_macs(model: Any, batches: Sequence[Batch], target: float) -> tuple[float, float]:
+    """Shift the logits of all gates so that an average image costs ``target``; in place.
+
+    Args:
+        model: In evaluation mode; leaves ``macs`` on its data samples, as models with
+            :class:`mmbas.models.GateLossMixin` do. Its gates are :class:`mmbas.gates.ChannelGate`.
+        batches: What ``model.test_step`` takes; run some ten times.
+        target: Conditional MACs as a fraction of the dense MACs, in (0, 1).
+
+    Returns:
+        What was added to the logits, within 0.001 of the best, and the fraction that is reached.
+
+    Raises:
+        ValueError: If an argument is out of range or no shift reaches the target; the model is
+            then as before.
+    """
+    if not 0 < target < 1:
+        raise ValueError(f"expected target in (0, 1), but got {target}")
+    gates = named_gates(model).values()
+    kinds = sorted({type(gate).__name__ for gate in gates})
+    if kinds != ["ChannelGate"]:
+        raise ValueError(f"expected gates of the class ChannelGate only, but got {kinds}")
+    biases = [gate.fc2.bias for gate in gates if isinstance(gate, ChannelGate)]
+    originals = [bias.detach().clone() for bias in biases]
+    evaluator = Evaluator(dict(type="mmbas.ConditionalMACs"))
+
+    @torch.no_grad()
+    def fraction(shift: float) -> float:
+        for bias, original in zip(biases, originals, strict=True):
+            bias.copy_(original + shift)
+        return float(evaluate(model, batches, evaluator)["macs/fraction"])
+
+    for bound in BOUNDS:
+        least, most = fraction(-bound), fraction(bound)
+        if least <= target <= most:
+            shift = brentq(
+                lambda shift: fraction(shift) - target, -bound, bound, xtol=SHIFT_TOLERANCE
+            )
+            return shift, fraction(shift)
+    fraction(0.0)
+    raise ValueError(
+        f"expected a target from {least:.3f} to {most:.3f}, which these gates can reach, but got "
+        f"{target}"
+    )

@@ -1,0 +1,232 @@
+"""Export of a model to ONNX, images in, logits (and gates) out.
+
+The conditional network is exported masked: every channel is computed and multiplied by its gate,
+since ONNX has no convolution over a list of channels. So the file gives the right result, but no
+gated network is faster for it; a statically reduced one (:mod:`mmbas.compress.reduction`) is.
+"""
+
+from __future__ import annotations
+
+import copy
+import importlib
+import inspect
+import warnings
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import torch
+from mmcv.cnn import fuse_conv_bn
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from mmbas.gates import named_gates, record_gate_outputs
+
+# Known to every ONNX Runtime since 1.12 and to the exporters of torch 2.1 to 2.15.
+OPSET = 17
+# Gate logits this close to 0 may change sign with the order of additions.
+UNDECIDED = 1e-5
+
+
+class ExportedNetwork(nn.Module):
+    """From images as the data loader gives them to what the file holds.
+
+    Channel order and normalisation of the model's data preprocessor are part of the network, and
+    normalisation layers are folded into their convolutions. Logits of a segmentor are resized to
+    the image, so that their argmax is the label map.
+
+    Args:
+        model: A classifier or segmentor of the hosts; is not changed.
+        image_size: Height and width, fixed from now on.
+        with_gates: Also return which gates are open, shape (N, all gates), bool.
+
+    Raises:
+        ValueError: If the gates are wanted but there are none, or the data preprocessor does more
+            to images of this size than order channels and normalise.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(
+        self, model: Any, *, image_size: tuple[int, int], with_gates: bool = False
+    ) -> None:
+        super().__init__()
+        if with_gates and not named_gates(model):
+            raise ValueError("expected a model with gates to export them, but got one without")
+        self.model = fuse_conv_bn(copy.deepcopy(model).eval())
+        self.image_size = image_size
+        self.with_gates = with_gates
+        mean, std = (getattr(model.data_preprocessor, name, None) for name in ("mean", "std"))
+        self.register_buffer("mean", torch.zeros(3, 1, 1) if mean is None else mean)
+        self.register_buffer("std", torch.ones(3, 1, 1) if std is None else std)
+        self.flip_channels = self._flips_channels(model.data_preprocessor)
+        _fix_average_pools(self)
+
+    def forward(self, images: Tensor) -> tuple[Tensor, ...]:
+        """Logits (and gates) of ``images``, shape (N, 3, H, W), float32, 0 to 255."""
+        with record_gate_outputs(self.model) as records:
+            logits = self.model(self.preprocess(images), mode="tensor")
+        if logits.dim() == 4:
+            logits = F.interpolate(
+                logits, self.image_size, mode="bilinear", align_corners=self.model.align_corners
+            )
+        if not self.with_gates:
+            return (logits,)
+        return logits, torch.cat([output.gates > 0 for (output,) in records.values()], dim=1)
+
+    def preprocess(self, images: Tensor) -> Tensor:
+        """What the data preprocessor makes of ``images``."""
+        return ((images.flip(1) if self.flip_channels else images) - self.mean) / self.std
+
+    def _flips_channels(self, preprocessor: Any) -> bool:
+        """Whether the preprocessor changes between BGR and RGB; the hosts name that differently."""
+        images = torch.rand(1, 3, *self.image_size) * 255
+        expected = preprocessor({"inputs": list(images)})["inputs"]
+        for self.flip_channels in (False, True):
+            own = self.preprocess(images)
+            if own.shape == expected.shape and torch.allclose(own, expected, atol=1e-4):
+                return self.flip_channels
+        raise ValueError(
+            "expected a data preprocessor that orders channels and normalises, but got one that "
+            f"makes {tuple(expected.shape)} of {tuple(images.shape)} or computes otherwise; choose "
+            "an image size that it does not pad"
+        )
+
+
+def export_onnx(network: ExportedNetwork, path: str | Path) -> None:
+    """Write ``network`` with input ``images``, any batch size, and outputs ``logits``, ``gates``.
+
+    Raises:
+        ValueError: If the package onnx is not installed.
+    """
+    require_packages("onnx")
+    names = ["logits", "gates"] if network.with_gates else ["logits"]
+    # The exporter based on torch.export needs onnxscript, and is not in torch 2.1.
+    options: dict[str, Any] = {}
+    if "dynamo" in inspect.signature(torch.onnx.export).parameters:
+        options["dynamo"] = False
+    with warnings.catch_warnings(), torch.no_grad():
+        # Tracing warns of each size that becomes a constant; only the batch size shall not.
+        warnings.simplefilter("ignore")
+        torch.onnx.export(
+            network.eval(),
+            (torch.rand(2, 3, *network.image_size) * 255,),
+            str(path),
+            input_names=["images"],
+            output_names=names,
+            opset_version=OPSET,
+            dynamic_axes={name: {0: "batch"} for name in ["images", *names]},
+            **options,
+        )
+
+
+def open_session(path: str | Path) -> Any:
+    """The file in ONNX Runtime, on the CPU with as many threads as torch uses.
+
+    Raises:
+        ValueError: If the package onnxruntime is not installed.
+    """
+    require_packages("onnxruntime")
+    onnxruntime: Any = importlib.import_module("onnxruntime")
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+
+
+@torch.no_grad()
+def max_relative_difference(
+    network: ExportedNetwork, session: Any, images: Tensor
+) -> tuple[float, int]:
+    """Largest difference of the logits in ONNX Runtime from torch's, over the largest logit.
+
+    Images on which a gate logit is 0 up to rounding are left out: either decision is right there.
+
+    Args:
+        network: What was exported.
+        session: Of :func:`open_session`.
+        images: Shape (N, 3, H, W), float32, 0 to 255.
+
+    Returns:
+        The difference, and the number of images compared.
+
+    Raises:
+        ValueError: If the gates of such an image differ.
+    """
+    with record_gate_outputs(network) as records:
+        expected = network(images)
+    outputs = [torch.from_numpy(value) for value in session.run(None, {"images": images.numpy()})]
+    decided = torch.ones(len(images), dtype=torch.bool)
+    for (output,) in records.values():
+        decided &= output.logits.abs().min(dim=1).values > UNDECIDED
+    if not decided.any():
+        return 0.0, 0
+    if network.with_gates and not torch.equal(outputs[1][decided], expected[1][decided]):
+        raise ValueError("expected the gates of torch in ONNX Runtime, but got others")
+    difference = (outputs[0] - expected[0])[decided].abs().max()
+    return float(difference / expected[0].abs().max()), int(decided.sum())
+
+
+def require_packages(*packages: str) -> None:
+    """Say how to install what is missing.
+
+    Raises:
+        ValueError: If a package is missing.
+    """
+    missing = [package for package in packages if find_spec(package) is None]
+    if missing:
+        raise ValueError(
+            f"expected the packages {', '.join(packages)}, but {', '.join(missing)} is missing; "
+            "run pip install 'mmbas[export]'"
+        )
+
+
+class _FixedAveragePool(nn.Module):
+    """Adaptive average pooling for one input size, as two matrix products.
+
+    ONNX has no pooling into windows of different sizes, as PSPNet needs them.
+    """
+
+    rows: Tensor
+    columns: Tensor
+
+    def __init__(self, input_size: tuple[int, int], output_size: tuple[int, int]) -> None:
+        super().__init__()
+        row_means, column_means = (
+            F.adaptive_avg_pool1d(torch.eye(before)[None], after)[0]
+            for before, after in zip(input_size, output_size, strict=True)
+        )
+        self.register_buffer("rows", row_means.T.contiguous())
+        self.register_buffer("columns", column_means)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.rows @ x @ self.columns
+
+
+def _fix_average_pools(network: ExportedNetwork) -> None:
+    """Replace the adaptive pools of ``network`` that have more than one window."""
+    sizes: dict[str, tuple[int, int]] = {}
+
+    def remember(name: str) -> Any:
+        def hook(pool: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+            sizes[name] = (inputs[0].shape[2], inputs[0].shape[3])
+
+        return hook
+
+    pools = {
+        name: module
+        for name, module in network.named_modules()
+        if isinstance(module, nn.AdaptiveAvgPool2d) and module.output_size not in (1, (1, 1))
+    }
+    if not pools:
+        return
+    handles = [pool.register_forward_pre_hook(remember(name)) for name, pool in pools.items()]
+    with torch.no_grad():
+        network.eval()(torch.zeros(1, 3, *network.image_size))
+    for handle in handles:
+        handle.remove()
+    for name, size in sizes.items():
+        after: Any = pools[name].output_size
+        output_size = (after, after) if isinstance(after, int) else tuple(after)
+        parent, _, child = name.rpartition(".")
+        setattr(network.get_submodule(parent), child, _FixedAveragePool(size, output_size))

@@ -1,6 +1,0 @@
-"""Sliced execution on the GPU with Triton. Experimental: nobody has run it on a GPU yet."""
-
-from mmbas.inference.triton.support import why_unsupported
-from mmbas.inference.triton.triton_backbone import TritonBackbone
-
-__all__ = ["TritonBackbone", "why_unsupported"]

@@ -1,0 +1,193 @@
+"""Time a gated network against the plain one, dense, masked and sliced, in one run."""
+
+from __future__ import annotations
+
+import copy
+import itertools
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from mmbas.blocks import GatedResidualBlock
+from mmbas.costs.mac_count import count_macs
+from mmbas.gates import force_gate_logits, named_gates
+from mmbas.measure.timing import interleaved_seconds, median_ms
+from mmbas.sliced.accelerate import folded
+from mmbas.sliced.execution_path import Backbone
+
+Call = Callable[[], object]
+LAYOUTS = {"nchw": torch.contiguous_format, "nhwc": torch.channels_last}
+PARITY_BATCHES = 8
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Images, shape (N, 3, H, W), and logits to force on the gates; None lets them decide."""
+
+    images: Tensor
+    logits: dict[str, Tensor] | None = None
+
+
+def random_gate_batches(
+    model: nn.Module, shape: Sequence[int], *, open_fraction: float, vary: float
+) -> Iterator[Batch]:
+    """Noise images with random gates, fresh for every image, without end.
+
+    Args:
+        model: Holds the gates.
+        shape: Of a batch, (N, 3, H, W).
+        open_fraction: Of the gates, on average.
+        vary: Each image and each gate network draws its own open fraction from ``open_fraction``
+            +- this; below 0 all are closed, above 1 all open.
+    """
+    gates = named_gates(model)
+    n = shape[0]
+    while True:
+        logits = {}
+        for name, gate in gates.items():
+            wanted = open_fraction + vary * (2 * torch.rand(n, 1) - 1)
+            logits[name] = (torch.rand(n, gate.num_gates) < wanted).float() * 2 - 1
+        yield Batch(torch.randn(*shape), logits)
+
+
+def caller(model: nn.Module, batches: Sequence[Batch], *, layout: str = "nchw") -> Call:
+    """A function that runs the model on the next batch each time it is called.
+
+    Logits are forced without looking for the gates in every call, which small networks would feel;
+    they stay forced.
+
+    Args:
+        model: In evaluation mode.
+        batches: Taken in turns.
+        layout: Of the images in memory, a key of ``LAYOUTS``.
+    """
+    gates = named_gates(model)
+    rounds = itertools.cycle(
+        (
+            batch.images.to(memory_format=LAYOUTS[layout]),
+            [(gate, batch.logits[name]) for name, gate in gates.items()] if batch.logits else [],
+        )
+        for batch in batches
+    )
+
+    @torch.inference_mode()
+    def call() -> object:
+        images, logits = next(rounds)
+        for gate, forced in logits:
+            gate._forced_logits = forced
+        return model(images)
+
+    return call
+
+
+def faster_layout(
+    model: nn.Module, batches: Sequence[Batch], *, device: str = "cpu"
+) -> tuple[str, Call]:
+    """The memory layout in which a model with folded normalisation runs faster, and its caller."""
+    calls = {
+        layout: caller(copy.deepcopy(model).to(memory_format=memory_format), batches, layout=layout)
+        for layout, memory_format in LAYOUTS.items()
+    }
+    seconds = interleaved_seconds(calls, repeats=min(3, len(batches)), warmup=1, device=device)
+    best = min(calls, key=lambda layout: median_ms(seconds[layout]))
+    return best, calls[best]
+
+
+def compiled_caller(model: nn.Module, batches: Sequence[Batch]) -> tuple[Call | None, str | None]:
+    """The model compiled by inductor with frozen, prepacked weights; or None and why not.
+
+    Args:
+        model: A plain network with folded normalisation, in evaluation mode.
+        batches: All of the same shape, else it is compiled anew for each.
+    """
+    if batches[0].images.device.type == "cpu" and not any(map(shutil.which, ("g++", "clang++"))):
+        return None, "there is no C++ compiler"
+    if not hasattr(torch, "compile"):
+        return None, f"torch {torch.__version__} has no compiler"
+    import torch._inductor.config as inductor
+
+    compiled: Any = torch.compile(copy.deepcopy(model))
+    call = caller(compiled, batches)
+    try:
+        with inductor.patch(freezing=True):
+            call()
+    except RuntimeError as error:  # the base of dynamo's and inductor's errors
+        return None, f"compiling failed: {str(error).strip().splitlines()[0]}"
+    return call, None
+
+
+def total_macs(gated: nn.Module, plain: nn.Module, batches: Sequence[Batch]) -> tuple[float, float]:
+    """MACs of a gated network and of the plain one for all batches together.
+
+    Args:
+        gated: Masked or sliced.
+        plain: The same network without gates.
+        batches: With images and their gates.
+    """
+    dense_of_shape: dict[torch.Size, int] = {}
+    total = dense = 0.0
+    with torch.inference_mode():
+        for batch in batches:
+            shape = batch.images.shape
+            with force_gate_logits(gated, batch.logits or {}), count_macs(gated) as count:
+                gated(batch.images)
+            total += float(count.macs(len(batch.images)).sum())
+            if shape not in dense_of_shape:
+                with count_macs(plain) as count:
+                    plain(batch.images)
+                dense_of_shape[shape] = count.dense_macs(1)
+            dense += dense_of_shape[shape]
+    return total, dense
+
+
+def max_rel_diff(model: nn.Module, other: nn.Module, batches: Sequence[Batch]) -> float:
+    """Largest difference of two gated networks' outputs, relative to the largest output.
+
+    Args:
+        model: The reference.
+        other: The same network, computed otherwise.
+        batches: Only the first 8 are run.
+    """
+    worst = 0.0
+    with torch.inference_mode():
+        for batch in batches[:PARITY_BATCHES]:
+            outputs = []
+            for each in (model, other):
+                with force_gate_logits(each, batch.logits or {}):
+                    outputs.append(_last(each(batch.images)))
+            difference = (outputs[0] - outputs[1]).abs().max() / outputs[0].abs().max()
+            worst = max(worst, float(difference))
+    return worst
+
+
+def truncated(backbone: Backbone, num_stages: int) -> Backbone:
+    """Copy of a backbone that ends after ``num_stages`` stages."""
+    backbone = copy.deepcopy(backbone)
+    for name in backbone.stage_names[num_stages:]:
+        delattr(backbone, name)
+    backbone.stage_names = backbone.stage_names[:num_stages]
+    backbone.out_indices = (num_stages - 1,)
+    return backbone
+
+
+def plain_twin(gated: nn.Module) -> nn.Module:
+    """Copy of a gated network without its gates."""
+    plain = copy.deepcopy(gated)
+    for module in plain.modules():
+        if isinstance(module, GatedResidualBlock):
+            module.gate = None
+    return plain
+
+
+def folded_pair(gated: nn.Module) -> tuple[nn.Module, nn.Module]:
+    """The gated network and the plain one, normalisation folded."""
+    return folded(gated), folded(plain_twin(gated))
+
+
+def _last(outputs: Tensor | Sequence[Tensor]) -> Tensor:
+    """A model's output, or the last of a backbone's."""
+    return outputs if isinstance(outputs, Tensor) else outputs[-1]

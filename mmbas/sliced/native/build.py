@@ -1,0 +1,168 @@
+"""Compiles the kernels at first use and keeps the library for the next process."""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import os
+import re
+import shlex
+import shutil
+import stat
+import subprocess
+import tempfile
+from functools import cache
+from pathlib import Path
+
+from mmbas.sliced.native.instruction_sets import InstructionSet, cpu_description
+
+FOLDER = Path(__file__).parent / "kernels"
+MAIN_SOURCE = FOLDER / "network.cpp"
+# No -ffast-math: at link time it switches the whole process to flushing denormals to zero.
+FLAGS = ("-std=c++17", "-O3", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=fast")
+COMPILE_FLAGS = ("-fPIC", "-fopenmp", "-Wno-psabi", "-Wno-unknown-pragmas")
+COMPILE_SECONDS = 600
+DIGEST_BYTES = 32
+
+
+class BuildError(RuntimeError):
+    """The library cannot be compiled or loaded; the message is one clause."""
+
+
+def load_library(isa: InstructionSet) -> ctypes.CDLL:
+    """The compiled kernels, from the cache or compiled now (seconds).
+
+    Raises:
+        BuildError: If there is no g++, or it fails.
+    """
+    compiler = find_compiler()
+    folder = cache_folder()
+    path = folder / f"native-{isa.name}-{_key(compiler, isa)}.so"
+    if not _is_intact(path):
+        _compile(compiler, isa, path)
+    try:
+        return ctypes.CDLL(str(path))
+    except OSError as error:
+        raise BuildError(f"the compiled kernels do not load ({error})") from error
+
+
+def find_compiler() -> tuple[str, ...]:
+    """Command of the C++ compiler: the environment variable ``CXX``, else g++.
+
+    Raises:
+        BuildError: If there is none, or ``CXX`` is no command.
+    """
+    try:
+        command = shlex.split(os.environ.get("CXX", "")) or ["g++"]
+    except ValueError as error:
+        raise BuildError(f"CXX is not a command ({error})") from error
+    if shutil.which(command[0]) is None:
+        raise BuildError(f"no C++ compiler was found ({command[0]})")
+    return tuple(command)
+
+
+def cache_folder() -> Path:
+    """Folder that only this user can write: in ``XDG_CACHE_HOME`` or ``~/.cache``.
+
+    A library is code that the process will run, so a folder that somebody else owns or can write
+    is not used; a private temporary one then serves this process.
+    """
+    base = os.environ.get("XDG_CACHE_HOME", "")
+    try:
+        # The specification has relative paths ignored.
+        root = Path(base) if Path(base).is_absolute() else Path.home() / ".cache"
+        folder = root / "mmbas"
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if _is_private(folder) and os.access(folder, os.W_OK):
+            return folder
+    except (OSError, RuntimeError):  # no home, or it cannot be written
+        pass
+    return _temporary_folder()
+
+
+def _is_private(folder: Path) -> bool:
+    status = folder.lstat()
+    return (
+        stat.S_ISDIR(status.st_mode)
+        and status.st_uid == os.geteuid()
+        and not status.st_mode & (stat.S_IWGRP | stat.S_IWOTH)
+    )
+
+
+_temporary: tempfile.TemporaryDirectory[str] | None = None
+
+
+def _temporary_folder() -> Path:
+    global _temporary  # removed when the process ends
+    if _temporary is None:
+        _temporary = tempfile.TemporaryDirectory(prefix="mmbas-native-")
+    return Path(_temporary.name)
+
+
+def _key(compiler: tuple[str, ...], isa: InstructionSet) -> str:
+    digest = hashlib.sha256()
+    for source in sorted([*FOLDER.glob("*.h"), *FOLDER.glob("*.cpp")]):
+        digest.update(source.name.encode() + b"\0" + source.read_bytes() + b"\0")
+    parts = (_version(compiler), cpu_description(), *_commands(compiler, isa, Path("library")))
+    digest.update(repr(parts).encode())
+    return digest.hexdigest()[:32]
+
+
+@cache
+def _version(compiler: tuple[str, ...]) -> str:
+    return _run([*compiler, "--version"])
+
+
+def _commands(compiler: tuple[str, ...], isa: InstructionSet, library: Path) -> list[list[str]]:
+    """Compile, then link: with PyTorch's own OpenMP, for two of them would spin side by side."""
+    flags = [*FLAGS, *isa.compiler_flags]
+    unit = library.with_suffix(".o")
+    runtime = _loaded_openmp()
+    openmp = ["-fopenmp"] if runtime is None else [runtime, f"-Wl,-rpath,{Path(runtime).parent}"]
+    return [
+        [*compiler, *flags, *COMPILE_FLAGS, "-c", str(MAIN_SOURCE), "-o", str(unit)],
+        [*compiler, "-shared", str(unit), *openmp, "-o", str(library)],
+    ]
+
+
+def _loaded_openmp() -> str | None:
+    """Path of the OpenMP runtime that PyTorch has brought into this process."""
+    maps = Path("/proc/self/maps")
+    text = maps.read_text(encoding="utf-8") if maps.exists() else ""
+    paths = re.findall(r"(/\S*/lib(?:gomp|iomp5|omp)\b[^/\s]*\.so\S*)$", text, flags=re.MULTILINE)
+    # Other packages may have brought their own.
+    return min(paths, key=lambda path: "torch" not in path, default=None)
+
+
+def _compile(compiler: tuple[str, ...], isa: InstructionSet, path: Path) -> None:
+    """Write the library to ``path`` at one stroke, its digest behind it (ELF does not mind)."""
+    with tempfile.TemporaryDirectory(dir=path.parent, prefix="build-") as folder:
+        library = Path(folder) / "library.so"
+        for command in _commands(compiler, isa, library):
+            _run(command)
+        code = library.read_bytes()
+        library.write_bytes(code + hashlib.sha256(code).digest())
+        library.replace(path)
+
+
+def _is_intact(path: Path) -> bool:
+    try:
+        content = path.read_bytes()
+    except OSError:
+        return False
+    code, digest = content[:-DIGEST_BYTES], content[-DIGEST_BYTES:]
+    return hashlib.sha256(code).digest() == digest
+
+
+def _run(command: list[str]) -> str:
+    try:
+        result = subprocess.run(
+            command, capture_output=True, text=True, check=True, timeout=COMPILE_SECONDS
+        )
+    except subprocess.CalledProcessError as error:
+        errors = [line for line in error.stderr.splitlines() if "error:" in line]
+        reason = (errors or error.stderr.splitlines() or [f"exit code {error.returncode}"])[0]
+        raise BuildError(f"{command[0]} fails: {reason[:200]}") from error
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise BuildError(f"{command[0]} fails: {error}") from error
+    return result.stdout

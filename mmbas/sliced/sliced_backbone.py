@@ -1,0 +1,127 @@
+"""A backbone whose closed channels are not computed, in place of the one it was made from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from mmengine.logging import print_log
+from torch import Tensor, nn
+
+from mmbas.costs.mac_account import MACAccountant
+from mmbas.gates import GateOutput, named_gates
+from mmbas.sliced.execution_path import Backbone, Execution, choose_execution
+
+
+class SlicedBackbone(nn.Module):
+    """Runs a gated backbone without computing closed channels; evaluation only.
+
+    Modules keep their names, so gates are found, forced and recorded as in the original, and
+    :func:`mmbas.costs.count_macs` gives the same counts. Calls from several threads are safe,
+    except while gates are forced or recorded (``predict`` of a model records).
+
+    Moving it (``.to(...)``, ``.half()``) prepares it anew for the new device and dtype. A copy or
+    a pickle holds the backbone alone and is prepared when it is made or loaded. ``state_dict()``
+    holds the weights with folded normalisation, which fit no other model: load checkpoints before
+    :func:`mmbas.sliced.accelerate`.
+
+    Args:
+        backbone: In evaluation mode with folded normalisation; taken over, not copied.
+        path: See :func:`mmbas.sliced.accelerate`.
+
+    Attributes:
+        path: The execution path in use, ``'native'``, ``'torch'`` or ``'triton'``.
+    """
+
+    def __init__(self, backbone: Backbone, *, path: str = "auto") -> None:
+        super().__init__()
+        self._wanted_path = path
+        self._backbone = (backbone,)  # in a tuple, so that its modules are not registered twice
+        for name, module in backbone.named_children():
+            self.add_module(name, module)
+        super().train(False)
+        # The public name of this method is not in torch 2.1.
+        self._register_load_state_dict_pre_hook(_refuse_state_dict)
+        self._prepare()
+
+    def _prepare(self) -> None:
+        """Choose the path and copy the weights into its layout."""
+        (backbone,) = self._backbone
+        parameter = next(backbone.parameters())
+        self._device, self._dtype = parameter.device, parameter.dtype
+        self._gates = tuple(named_gates(backbone).values())
+        self._accountant = MACAccountant(backbone)
+        self._execution: Execution
+        self.path, self._execution, reason = choose_execution(backbone, self._wanted_path)
+        print_log(f"sliced execution of {type(backbone).__name__}: {reason}", logger="current")
+
+    @torch.no_grad()
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        """Feature maps of the stages ``out_indices`` for images ``x``, shape (N, 3, H, W).
+
+        Raises:
+            ValueError: If ``x`` has another device or dtype than the weights.
+        """
+        if x.device != self._device or x.dtype != self._dtype:
+            raise ValueError(
+                f"expected images of {self._dtype} on {self._device}, as the weights are, but got "
+                f"{x.dtype} on {x.device}; convert the images or move the model with .to(...)"
+            )
+        # torch 2.1 knows no autocast for meta tensors.
+        device_type = "cpu" if x.is_meta else x.device.type
+        with torch.autocast(device_type, enabled=False):
+            outs, logits = self._execution(x, [gate._forced_logits for gate in self._gates])
+        if any(gate._records is not None for gate in self._gates):
+            self._record(x, logits)
+        return tuple(outs)
+
+    def _record(self, x: Tensor, all_logits: Sequence[Tensor]) -> None:
+        """Leave with each recorded gate what its masked block would have left."""
+        costs = self._accountant.account(x.shape).gated_convs.values()
+        for gate, logits, convs in zip(self._gates, all_logits, costs, strict=True):
+            if gate._records is not None:
+                gate._records.append(GateOutput(logits, (logits > 0).to(logits.dtype), convs))
+
+    def dense_module_macs(self, input_shape: Sequence[int]) -> dict[str, int]:
+        """MACs with all gates open, by module; see :func:`mmbas.costs.count_macs`."""
+        return self._accountant.account(input_shape).module_macs
+
+    def train(self, mode: bool = True) -> SlicedBackbone:
+        """Stay in evaluation mode.
+
+        Raises:
+            RuntimeError: If ``mode`` is True.
+        """
+        if mode:
+            raise RuntimeError(
+                "expected an accelerated model to be evaluated only, but got train(); train the "
+                "model that it was made from"
+            )
+        return super().train(False)
+
+    def _apply(self, fn: Callable[..., Any], recurse: bool = True) -> SlicedBackbone:
+        super()._apply(fn, recurse)
+        self._prepare()
+        return self
+
+    def __getstate__(self) -> dict[str, Any]:
+        """All but what :meth:`_prepare` makes."""
+        made = ("_execution", "_accountant", "_gates")
+        return {name: value for name, value in self.__dict__.items() if name not in made}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        self._prepare()
+
+    def extra_repr(self) -> str:
+        """What ``print(model)`` shows."""
+        return f"path={self.path!r}"
+
+
+def _refuse_state_dict(*_: object) -> None:
+    raise RuntimeError(
+        "expected no state dict for an accelerated model, whose weights hold the normalisation "
+        "and are copied into another layout, but got one; load it into the model and accelerate "
+        "that again"
+    )

@@ -1,0 +1,41 @@
+"""The shortcut of a residual block on feature maps held as (N, H, W, C)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from torch import Tensor, nn
+
+from mmbas.sliced.torch_path.fused_ops import linear
+
+
+def shortcut_function(downsample: nn.Module) -> Callable[[Tensor], Tensor]:
+    """From a block's input, shape (N, H, W, C), to what is added, shape (N, H', W', C')."""
+    if isinstance(downsample, nn.Sequential):
+        first, *others = (child for child in downsample if not isinstance(child, nn.Identity))
+        if not others and isinstance(first, nn.Conv2d) and _is_pointwise(first):
+            return PointwiseShortcut(first)
+    return lambda x: downsample(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1).contiguous()
+
+
+class PointwiseShortcut:
+    """A 1x1 convolution as a matrix product, which reorders no weights.
+
+    Args:
+        conv: Without padding, not grouped.
+    """
+
+    def __init__(self, conv: nn.Conv2d) -> None:
+        self.conv = conv
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """See :func:`shortcut_function`."""
+        conv = self.conv
+        x = x[:, :: conv.stride[0], :: conv.stride[1]]
+        bias = conv.bias if conv.bias is not None else x.new_zeros(conv.out_channels)
+        out = linear(x.reshape(-1, x.shape[3]), conv.weight.flatten(1), bias, relu=False)
+        return out.view(*x.shape[:3], conv.out_channels)
+
+
+def _is_pointwise(conv: nn.Conv2d) -> bool:
+    return conv.kernel_size == (1, 1) and conv.padding == (0, 0) and conv.groups == 1

@@ -1,0 +1,171 @@
+"""Sliced execution of a backbone with torch's own operators.
+
+Feature maps are held as (N, H, W, C): a pixel's channels side by side, so that a matrix product
+over the open channels of all pixels needs no copy.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from mmbas.backbones import GatedResNetCifar
+from mmbas.blocks import GatedResidualBlock
+from mmbas.gates.gate import Gate
+from mmbas.sliced.execution_path import Backbone
+from mmbas.sliced.torch_path.folded_gate import logits_function
+from mmbas.sliced.torch_path.fused_ops import add_conv2d_relu_, conv2d
+from mmbas.sliced.torch_path.open_channel_conv import OpenChannelConv, open_channels
+from mmbas.sliced.torch_path.scratch import Scratch
+from mmbas.sliced.torch_path.shortcut import shortcut_function
+
+Forced = Tensor | float | None
+
+# Below this many dense MACs per image a block is computed densely and masked: choosing channels
+# costs some calls of small operators per block, whatever its size. An estimate; between the blocks
+# of CIFAR networks (1 to 5 M, nothing gained) and of ImageNet networks (200 M, gained) at batch 1.
+MIN_SLICED_MACS = 20_000_000
+
+
+def force(logits: Tensor, forced: Forced) -> Tensor:
+    """The logits, or what :func:`mmbas.gates.force_gate_logits` puts in their place."""
+    return logits if forced is None else torch.zeros_like(logits) + forced
+
+
+class TorchBlock:
+    """A residual block with folded normalisation.
+
+    Args:
+        block: Gated or plain.
+        scratch: Memory for what is gathered in a call.
+    """
+
+    def __init__(self, block: GatedResidualBlock, scratch: Scratch) -> None:
+        self.gate: Gate | None = block.gate
+        self.compute_logits = logits_function(block.gate) if block.gate else None
+        self.shortcut = shortcut_function(block.downsample) if block.downsample else None
+        self.dense_macs_of: dict[tuple[int, int], int] = {}
+        self.inner_gates = block.inner_gates if block.gate else [None] * (len(block.convs) - 1)
+        self.convs = [
+            OpenChannelConv(
+                conv, gated_inputs=bool(inputs), gated_outputs=bool(outputs), scratch=scratch
+            )
+            for conv, inputs, outputs in zip(
+                block.convs, [None, *self.inner_gates], [*self.inner_gates, None], strict=True
+            )
+        ]
+
+    def __call__(self, x: Tensor, forced: Forced, *, keep_input: bool) -> tuple[Tensor, Tensor]:
+        """Block output, shape (N, H', W', C'), and gate logits, shape (N, G).
+
+        Args:
+            x: Shape (N, H, W, C).
+            forced: Replaces the logits.
+            keep_input: Whether ``x`` must not be overwritten.
+        """
+        x_nchw = x.permute(0, 3, 1, 2)
+        if self.compute_logits is None:
+            logits = x.new_zeros(len(x), 0)
+        else:
+            logits = force(self.compute_logits(x), forced)
+        if self.shortcut is not None:
+            total = self.shortcut(x)
+        else:
+            total = x.clone() if keep_input else x
+        if self.gate is None or self._dense_macs((x.shape[1], x.shape[2])) < MIN_SLICED_MACS:
+            self._add_masked(total, x_nchw, logits > 0)
+        else:
+            for image, is_open, image_total in zip(x, logits > 0, total, strict=True):
+                self._add_sliced(image_total, image, is_open)
+        return total, logits
+
+    def _dense_macs(self, size: tuple[int, int]) -> int:
+        """MACs of the convolutions for an image of height and width ``size``."""
+        if size not in self.dense_macs_of:
+            macs, out = 0, size
+            for conv in self.convs:
+                out = conv.output_size(out)
+                macs += out[0] * out[1] * conv.conv.weight.numel()
+            self.dense_macs_of[size] = macs
+        return self.dense_macs_of[size]
+
+    def _add_masked(self, total: Tensor, x: Tensor, is_open: Tensor) -> None:
+        """Add the residual branch of a batch, all channels computed, and apply the last ReLU."""
+        *inner, last = self.convs
+        for conv, gated in zip(inner, self.inner_gates, strict=True):
+            x = conv2d(x, conv.conv.weight, conv.dense_bias, **conv.geometry, relu=True)
+            if gated:
+                x = x.mul_(is_open[:, gated, None, None])
+        total = total.permute(0, 3, 1, 2)
+        add_conv2d_relu_(total, x, last.conv.weight, last.dense_bias, **last.geometry)
+
+    def _add_sliced(self, total: Tensor, x: Tensor, is_open: Tensor) -> None:
+        """Add the residual branch of one image, only open channels computed, and apply ReLU."""
+        *inner, last = self.convs
+        inputs = None
+        for conv, gated in zip(inner, self.inner_gates, strict=True):
+            outputs = open_channels(is_open[gated]) if gated else None
+            x = conv(x, inputs, outputs)
+            inputs = outputs
+        last.add_to(total, x, inputs)
+
+
+class TorchBackbone:
+    """A backbone that skips closed channels; any device and floating-point dtype.
+
+    Args:
+        backbone: In evaluation mode with folded normalisation. Its weights become channels_last.
+    """
+
+    def __init__(self, backbone: Backbone) -> None:
+        backbone.to(memory_format=torch.channels_last)
+        self.backbone = backbone
+        self.scratch = Scratch()
+        self.stages = [
+            [
+                TorchBlock(block, self.scratch)
+                for block in stage.children()
+                if isinstance(block, GatedResidualBlock)
+            ]
+            for stage in backbone.stages
+        ]
+
+    def __call__(
+        self, x: Tensor, forced_logits: Sequence[Forced]
+    ) -> tuple[tuple[Tensor, ...], list[Tensor]]:
+        """Run a batch; safe in several threads at once.
+
+        Args:
+            x: Images, shape (N, 3, H, W).
+            forced_logits: For each gated block what replaces its logits, or None.
+
+        Returns:
+            The feature maps of the stages ``out_indices``, and for each gated block its logits.
+        """
+        x = self._stem(x.contiguous(memory_format=torch.channels_last))
+        x = x.permute(0, 2, 3, 1).contiguous()
+        outs: list[Tensor] = []
+        all_logits: list[Tensor] = []
+        for i, stage in enumerate(self.stages):
+            for j, block in enumerate(stage):
+                forced = forced_logits[len(all_logits)] if block.gate else None
+                returned = j == 0 and (i - 1) in self.backbone.out_indices
+                x, logits = block(x, forced, keep_input=returned)
+                if block.gate:
+                    all_logits.append(logits)
+            if i in self.backbone.out_indices:
+                outs.append(x.permute(0, 3, 1, 2))
+        return tuple(outs), all_logits
+
+    def _stem(self, x: Tensor) -> Tensor:
+        """What comes before the first stage."""
+        backbone = self.backbone
+        if isinstance(backbone, GatedResNetCifar):
+            return F.relu(backbone.conv1(x), inplace=True)
+        for module in backbone.stem_modules:
+            x = module(x)
+        x = backbone.maxpool(x)  # before ReLU: they commute, and a quarter of the pixels remains
+        return x if backbone.deep_stem else F.relu(x, inplace=True)

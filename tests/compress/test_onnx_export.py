@@ -1,0 +1,157 @@
+"""ONNX Runtime = torch, for any batch size, gates, and the pools of PSPNet."""
+
+import pytest
+
+pytest.importorskip("onnx")
+pytest.importorskip("onnxruntime")
+pytest.importorskip("mmpretrain")
+
+import torch
+from helpers import CONFIGS, build_model
+from mmengine.config import Config
+from mmengine.registry import MODELS, DefaultScope
+from torch.nn import functional as F
+
+from mmbas.compress.onnx_export import (
+    ExportedNetwork,
+    export_onnx,
+    max_relative_difference,
+    open_session,
+    require_packages,
+)
+from mmbas.gates import force_gate_logits, named_gates, record_gate_outputs
+from mmbas.sliced import onnx_export
+
+DIGITS = CONFIGS / "resnet20_bas_digits.py"
+SIZE = (32, 32)
+
+
+def images(number, size=SIZE, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    return torch.rand(number, 3, *size, generator=generator) * 255
+
+
+@pytest.fixture(scope="module")
+def model():
+    return build_model(DIGITS)
+
+
+@pytest.fixture(scope="module")
+def exported(model, tmp_path_factory):
+    path = tmp_path_factory.mktemp("onnx") / "gated.onnx"
+    network = ExportedNetwork(model, image_size=SIZE, with_gates=True)
+    export_onnx(network, path)
+    return network, open_session(path)
+
+
+@pytest.mark.parametrize("batch_size", [1, 2, 5])
+def test_parity_for_any_batch_size(exported, batch_size):
+    difference, compared = max_relative_difference(*exported, images(batch_size))
+    assert compared == batch_size
+    assert difference <= 1e-4
+
+
+@torch.no_grad()
+def test_outputs_are_the_models_on_preprocessed_images(model, exported):
+    batch = images(3).round()
+    data = model.data_preprocessor({"inputs": list(batch)})
+    with record_gate_outputs(model) as records:
+        expected = model(data["inputs"], mode="tensor")
+    gates = torch.cat([output.gates for (output,) in records.values()], dim=1)
+    logits, own_gates = exported[1].run(None, {"images": batch.numpy()})
+    torch.testing.assert_close(torch.from_numpy(logits), expected, rtol=1e-4, atol=1e-4)
+    assert own_gates.dtype == bool
+    assert torch.equal(torch.from_numpy(own_gates), gates > 0)
+    assert 0.1 < gates.mean() < 0.9
+
+
+def test_names_and_dynamic_batch(exported):
+    session = exported[1]
+    assert [value.name for value in session.get_inputs()] == ["images"]
+    assert session.get_inputs()[0].shape == ["batch", 3, 32, 32]
+    assert [value.name for value in session.get_outputs()] == ["logits", "gates"]
+
+
+def test_a_wrong_file_is_found(model, exported, tmp_path):
+    session = exported[1]
+    other = ExportedNetwork(model, image_size=SIZE, with_gates=True)
+    other.model.head.fc.bias.data += 1
+    assert max_relative_difference(other, session, images(2))[0] > 1e-3
+    named_gates(other)["model.backbone.layer1.0.gate"].fc2.bias.data += 100
+    with pytest.raises(ValueError, match="expected the gates of torch in ONNX Runtime"):
+        max_relative_difference(other, session, images(2))
+
+
+def test_images_with_a_gate_at_zero_are_left_out(exported):
+    network, session = exported
+    with force_gate_logits(network, {"model.backbone.layer1.0.gate": torch.zeros(1)}):
+        assert max_relative_difference(network, session, images(2)) == (0.0, 0)
+
+
+def test_reduced_network_exports(tmp_path):
+    config = Config.fromfile(DIGITS)
+    widths = [dict(channels=c, always_open=c // 2) for c in (5, 9, 16, 8, 20, 30, 40, 50)]
+    config.model.backbone.block_widths = [*widths, dict(channels=1, always_open=1)]
+    config.dump(tmp_path / "reduced.py")
+    model = build_model(tmp_path / "reduced.py")
+    network = ExportedNetwork(model, image_size=SIZE, with_gates=True)
+    export_onnx(network, tmp_path / "reduced.onnx")
+    session = open_session(tmp_path / "reduced.onnx")
+    difference, compared = max_relative_difference(network, session, images(4))
+    assert compared >= 3
+    assert difference <= 1e-4
+
+
+def test_plain_network_has_no_gates_to_export(tmp_path):
+    config = Config.fromfile(CONFIGS / "resnet20_cifar10.py")
+    config.data_preprocessor.to_rgb = True
+    config.dump(tmp_path / "plain.py")
+    model = build_model(tmp_path / "plain.py")
+    with pytest.raises(ValueError, match="expected a model with gates to export"):
+        ExportedNetwork(model, image_size=SIZE, with_gates=True)
+    network = ExportedNetwork(model, image_size=SIZE)
+    assert network.flip_channels
+    export_onnx(network, tmp_path / "plain.onnx")
+    session = open_session(tmp_path / "plain.onnx")
+    assert max_relative_difference(network, session, images(2))[0] <= 1e-4
+    data = model.data_preprocessor({"inputs": list(images(2))})
+    with torch.no_grad():
+        expected = model(data["inputs"], mode="tensor")
+        torch.testing.assert_close(network(images(2))[0], expected, rtol=1e-4, atol=1e-4)
+
+
+def test_segmentor_exports_with_pools_of_uneven_windows(tmp_path):
+    pytest.importorskip("mmseg")
+    size = (72, 104)  # a feature map of 9x13, in 1, 2, 3 and 6 windows
+    with DefaultScope.overwrite_default_scope("mmseg"):
+        config = Config.fromfile(CONFIGS / "pspnet_r18_bas_camvid.py").model
+        model = MODELS.build(config).eval()
+        model.init_weights()
+        network = ExportedNetwork(model, image_size=size)
+        export_onnx(network, tmp_path / "pspnet.onnx")
+        session = open_session(tmp_path / "pspnet.onnx")
+        difference, compared = max_relative_difference(network, session, images(3, size))
+        assert compared >= 2
+        assert difference <= 1e-4
+        data = model.data_preprocessor({"inputs": list(images(1, size)), "data_samples": None})
+        with torch.no_grad():
+            logits = model(data["inputs"], mode="tensor")
+            expected = F.interpolate(logits, size, mode="bilinear", align_corners=False)
+            torch.testing.assert_close(network(images(1, size))[0], expected, rtol=1e-3, atol=1e-4)
+
+
+def test_preprocessor_that_pads_is_refused(tmp_path):
+    config = Config.fromfile(DIGITS)
+    config.data_preprocessor.pad_size_divisor = 32
+    config.dump(tmp_path / "padding.py")
+    model = build_model(tmp_path / "padding.py")
+    assert ExportedNetwork(model, image_size=SIZE) is not None
+    with pytest.raises(ValueError, match=r"makes \(1, 3, 64, 32\) of \(1, 3, 33, 32\)"):
+        ExportedNetwork(model, image_size=(33, 32))
+
+
+def test_missing_package_says_how_to_install_it(monkeypatch):
+    monkeypatch.setattr(onnx_export, "find_spec", lambda name: None if name == "onnx" else name)
+    require_packages("onnxruntime")
+    with pytest.raises(ValueError, match=r"but onnx is missing; run pip install 'mmbas\[export\]'"):
+        require_packages("onnx", "onnxruntime")

@@ -1,0 +1,175 @@
+"""Where compiled kernels are kept, and what happens if they cannot be compiled."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from mmbas.sliced.native import build
+from mmbas.sliced.native.build import BuildError, cache_folder, find_compiler, load_library
+from mmbas.sliced.native.instruction_sets import (
+    ENVIRONMENT_VARIABLE,
+    INSTRUCTION_SETS,
+    available,
+    chosen,
+)
+
+GENERIC = INSTRUCTION_SETS[-1]
+TRIVIAL = 'extern "C" int answer() { return 42; }'
+
+
+@pytest.fixture
+def cache(tmp_path, monkeypatch):
+    """An empty cache."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr(build, "_temporary", None)
+    return tmp_path / "cache" / "mmbas"
+
+
+@pytest.fixture
+def trivial(tmp_path, monkeypatch):
+    """A library that compiles at once."""
+    try:
+        find_compiler()
+    except BuildError as error:
+        pytest.skip(str(error))
+    source = tmp_path / "source" / "trivial.cpp"
+    source.parent.mkdir()
+    source.write_text(TRIVIAL)
+    monkeypatch.setattr(build, "FOLDER", source.parent)
+    monkeypatch.setattr(build, "MAIN_SOURCE", source)
+    return source
+
+
+def test_the_cache_is_private_and_used_again(cache, trivial, monkeypatch):
+    assert load_library(GENERIC).answer() == 42
+    assert cache.stat().st_mode & 0o777 == 0o700
+    (library,) = cache.iterdir()
+    written = library.stat().st_mtime_ns
+    load_library(GENERIC)
+    assert [path.stat().st_mtime_ns for path in cache.iterdir()] == [written]
+
+
+def test_other_source_is_another_library(cache, trivial):
+    load_library(GENERIC)
+    trivial.write_text(TRIVIAL.replace("42", "43"))
+    assert load_library(GENERIC).answer() == 43
+    assert len(list(cache.iterdir())) == 2
+
+
+@pytest.mark.parametrize("damage", ["truncated", "changed", "empty"])
+def test_a_damaged_library_is_compiled_again(cache, trivial, damage):
+    cache.mkdir(parents=True, mode=0o700)
+    key = build._key(find_compiler(), GENERIC)
+    library = cache / f"native-generic-{key}.so"
+    build._compile(find_compiler(), GENERIC, library)
+    content = library.read_bytes()
+    changed = content[:100] + bytes([content[100] ^ 1]) + content[101:]
+    library.write_bytes({"truncated": content[:-50], "changed": changed, "empty": b""}[damage])
+    assert load_library(GENERIC).answer() == 42
+    assert build._is_intact(library)
+
+
+@pytest.mark.parametrize("mode", [0o770, 0o707, 0o777])
+def test_a_folder_that_others_can_write_is_not_used(cache, mode):
+    cache.mkdir(parents=True)
+    cache.chmod(mode)
+    folder = cache_folder()
+    assert folder != cache
+    assert folder.stat().st_mode & 0o777 == 0o700
+    assert cache_folder() == folder
+
+
+def test_a_folder_of_somebody_else_is_not_used(cache, monkeypatch):
+    cache.mkdir(parents=True, mode=0o700)
+    monkeypatch.setattr(os, "geteuid", lambda: cache.stat().st_uid + 1)
+    assert cache_folder() != cache
+
+
+def test_a_link_is_not_followed(cache, tmp_path):
+    cache.parent.mkdir()
+    target = tmp_path / "elsewhere"
+    target.mkdir(mode=0o700)
+    cache.symlink_to(target)
+    assert cache_folder() != cache
+
+
+def test_a_relative_cache_is_ignored(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", "cache")
+    monkeypatch.setenv("HOME", str(tmp_path))
+    assert cache_folder() == tmp_path / ".cache" / "mmbas"
+
+
+def test_no_compiler(monkeypatch):
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    with pytest.raises(BuildError, match=r"no C\+\+ compiler was found \(no-such-compiler\)"):
+        load_library(GENERIC)
+
+
+def test_without_compiler_the_reason_is_given(monkeypatch, tmp_path):
+    lines = """
+import sys
+from mmcv.cnn import fuse_conv_bn
+from mmbas.backbones import GatedResNetCifar
+from mmbas.sliced.native import why_unsupported
+print(why_unsupported(fuse_conv_bn(GatedResNetCifar(20).eval())))
+"""
+    environment = {**os.environ, "CXX": "no-such-compiler"}
+    root = Path(__file__).resolve().parents[3]
+    result = subprocess.run(
+        [sys.executable, "-c", lines], env=environment, cwd=root, capture_output=True, text=True
+    )
+    assert "no C++ compiler was found (no-such-compiler)" in result.stdout, result.stderr
+
+
+def test_a_compiler_error_is_short(cache, trivial):
+    trivial.write_text("int answer() { return nothing; }")
+    with pytest.raises(BuildError, match=r"fails: .*error: .nothing. was not declared"):
+        load_library(GENERIC)
+    assert list(cache.iterdir()) == []
+
+
+def test_two_processes_compile_at_the_same_time(cache, trivial):
+    lines = f"""
+from pathlib import Path
+from mmbas.sliced.native import build
+from mmbas.sliced.native.instruction_sets import INSTRUCTION_SETS
+build.FOLDER, build.MAIN_SOURCE = Path({str(trivial.parent)!r}), Path({str(trivial)!r})
+assert build.load_library(INSTRUCTION_SETS[-1]).answer() == 42
+"""
+    root = Path(__file__).resolve().parents[3]
+    command = [sys.executable, "-c", lines]
+    processes = [subprocess.Popen(command, cwd=root) for _ in range(2)]
+    assert [process.wait() for process in processes] == [0, 0]
+    assert len(list(cache.iterdir())) == 1
+
+
+def test_one_openmp_runtime_serves_torch_and_the_kernels(cache, trivial):
+    trivial.write_text(
+        "#include <omp.h>\n"
+        'extern "C" int answer() { int n = 0;\n#pragma omp parallel num_threads(2)\n'
+        "{\n#pragma omp atomic\nn++; }\nreturn n; }"
+    )
+    assert load_library(GENERIC).answer() == 2
+    if build._loaded_openmp() is None:
+        pytest.skip("needs /proc")
+    before = _openmp_runtimes()
+    trivial.write_text(trivial.read_text().replace("n = 0", "n = 10"))
+    assert load_library(GENERIC).answer() == 12
+    assert _openmp_runtimes() == before
+
+
+def _openmp_runtimes():
+    lines = Path("/proc/self/maps").read_text().splitlines()
+    return {line.split()[-1] for line in lines if "/libgomp" in line or "/libiomp" in line}
+
+
+def test_instruction_sets_are_ordered_and_can_be_lowered(monkeypatch):
+    monkeypatch.delenv(ENVIRONMENT_VARIABLE, raising=False)
+    assert available()[-1] == GENERIC
+    monkeypatch.setenv(ENVIRONMENT_VARIABLE, "generic")
+    assert chosen() == GENERIC
+    monkeypatch.setenv(ENVIRONMENT_VARIABLE, "mmx")
+    assert "MMBAS_NATIVE_ISA=mmx is not one of" in chosen()
