@@ -75,7 +75,9 @@ class GatedResNetCifar(BaseModule):
     ) -> None:
         super().__init__(DEFAULT_INIT if init_cfg is None else init_cfg)
         if depth < 8 or depth % 6 != 2:
-            raise ValueError(f"expected a depth of 6n + 2 (8, 14, 20, 26, 32, ...), but got {depth}")
+            raise ValueError(
+                f"expected a depth of 6n + 2 (8, 14, 20, 26, 32, ...), but got {depth}"
+            )
         if base_channels < 1:
             raise ValueError(f"expected base_channels >= 1, but got {base_channels}")
         if width_factor < 1:
@@ -90,7 +92,8 @@ class GatedResNetCifar(BaseModule):
         self.stage_names = ["layer1", "layer2", "layer3"]
         in_channels = base_channels
         num_blocks = (depth - 2) // 6
-        standard = [base_channels * 2**i * width_factor for i in range(3) for _ in range(num_blocks)]
+        inner = [base_channels * 2**i * width_factor for i in range(3)]
+        standard = [channels for channels in inner for _ in range(num_blocks)]
         widths = iter(widths_of_blocks(block_widths, standard, num_inner=1))
         for i, name in enumerate(self.stage_names):
             out_channels = base_channels * 2**i
