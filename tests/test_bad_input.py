@@ -76,8 +76,8 @@ def with_gate(**options):
         ),
         (
             gated(depth=18, gate_positions="conv2"),
-            "expected gate_positions 'both' or 'conv1' for depth 18, whose basic blocks have one "
-            "inner representation, but got 'conv2'",
+            "expected gate_positions 'both' or 'conv1' in a basic block, which has one inner "
+            "representation, but got 'conv2'",
         ),
         (with_gate(temperature=0), "expected temperature > 0, but got 0"),
         (with_gate(temperature=-1.5), "expected temperature > 0, but got -1.5"),

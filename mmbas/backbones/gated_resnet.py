@@ -18,7 +18,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from mmbas.backbones.resnet_options import BLOCKS_OF_DEPTH, check_options, check_stages
 from mmbas.backbones.state_dict_check import refuse_foreign_checkpoints
-from mmbas.blocks import BlockWidths, GatedBottleneck, GatedResidualBlock, widths_of_blocks
+from mmbas.blocks import BlockWidths, GatedResidualBlock, widths_of_blocks
 from mmbas.gates import init_gates, named_gates
 from mmbas.registry import MODELS
 
@@ -59,7 +59,7 @@ class GatedResNet(BaseModule):
         zero_init_residual: Start each block as the identity.
         gate: Config of the gates; None gives the plain network.
         gate_positions: Where bottlenecks are gated: ``'both'``, ``'conv1'`` or ``'conv2'``; see
-            :class:`GatedBottleneck`. A basic block has one position only.
+            :class:`mmbas.blocks.GatedBottleneck`. A basic block has one position only.
         block_widths: Inner channels of each block, as ``tools/reduce.py`` writes them; see
             :func:`mmbas.blocks.widths_of_blocks`. None gives the standard network.
         init_cfg: As in mmengine.
@@ -88,7 +88,7 @@ class GatedResNet(BaseModule):
         init_cfg: Config | list[Config] | None = None,
     ) -> None:
         super().__init__(DEFAULT_INIT if init_cfg is None else init_cfg)
-        check_options(depth, style, gate_positions)
+        check_options(depth, style)
         check_stages(num_stages, strides, dilations, out_indices)
         self.depth = depth
         self.contract_dilation = contract_dilation
@@ -134,8 +134,7 @@ class GatedResNet(BaseModule):
         """Add the stages; returns the channels of the last one's output."""
         num_blocks = self.num_blocks[: len(self.stage_names)]
         standard = [64 * 2**i for i, num in enumerate(num_blocks) for _ in range(num)]
-        num_inner = 2 if issubclass(self.block, GatedBottleneck) else 1
-        widths = iter(widths_of_blocks(block_widths, standard, num_inner=num_inner))
+        widths = iter(widths_of_blocks(block_widths, standard, num_inner=self.block.num_inner))
         in_channels = 64
         for i, name in enumerate(self.stage_names):
             out_channels = 64 * 2**i * self.block.expansion
@@ -183,17 +182,18 @@ class GatedResNet(BaseModule):
         dilation: int,
         downsample: nn.Module | None,
     ) -> GatedResidualBlock:
-        arguments: Config = dict(
+        return self.block(
+            in_channels,
+            widths,
+            out_channels,
             stride=stride,
             dilation=dilation,
-            downsample=downsample,
             gate=self.gate,
+            gate_positions=self.gate_positions,
             norm_cfg=self.norm_cfg,
+            downsample=downsample,
             with_cp=self.with_cp,
         )
-        if issubclass(self.block, GatedBottleneck):
-            arguments["gate_positions"] = self.gate_positions
-        return self.block(in_channels, widths, out_channels, **arguments)
 
     def _make_downsample(
         self, in_channels: int, out_channels: int, stride: int

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from mmbas.blocks import GatedBasicBlock, GatedBottleneck
-from mmbas.blocks.gated_residual import GATE_POSITIONS
 
 BLOCKS_OF_DEPTH: dict[
     int, tuple[type[GatedBasicBlock] | type[GatedBottleneck], tuple[int, ...]]
@@ -18,19 +17,12 @@ BLOCKS_OF_DEPTH: dict[
 }
 
 
-def check_options(depth: int, style: str, gate_positions: str) -> None:
-    """Raise ValueError for a depth, style or place of gates that there is not."""
+def check_options(depth: int, style: str) -> None:
+    """Raise ValueError for a depth or style that there is not."""
     if depth not in BLOCKS_OF_DEPTH:
         raise ValueError(f"expected depth in {sorted(BLOCKS_OF_DEPTH)}, but got {depth}")
     if style != "pytorch":
         raise ValueError(f"expected style 'pytorch' (stride in the 3x3), but got {style!r}")
-    if gate_positions not in GATE_POSITIONS:
-        raise ValueError(f"expected gate_positions in {GATE_POSITIONS}, but got {gate_positions!r}")
-    if gate_positions == "conv2" and BLOCKS_OF_DEPTH[depth][0] is GatedBasicBlock:
-        raise ValueError(
-            f"expected gate_positions 'both' or 'conv1' for depth {depth}, whose basic blocks have "
-            "one inner representation, but got 'conv2'"
-        )
 
 
 def check_stages(

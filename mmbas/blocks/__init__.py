@@ -1,7 +1,9 @@
 """Where a gate multiplies channels."""
 
+from mmbas.blocks.basic_block import GatedBasicBlock
 from mmbas.blocks.block_widths import BlockWidths, widths_of_blocks
-from mmbas.blocks.gated_residual import GatedBasicBlock, GatedBottleneck, GatedResidualBlock
+from mmbas.blocks.bottleneck import GatedBottleneck
+from mmbas.blocks.gated_residual import GatedResidualBlock
 
 __all__ = [
     "BlockWidths",

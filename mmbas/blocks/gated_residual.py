@@ -7,8 +7,7 @@ K. He et al.: Deep Residual Learning for Image Recognition, CVPR 2016, https://a
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 from mmcv.cnn import build_norm_layer
 from mmengine.model import constant_init
@@ -16,17 +15,18 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
-from mmbas.blocks.block_widths import BlockWidths, as_widths
+from mmbas.blocks.block_widths import BlockWidths
 from mmbas.gates.conv_macs import GatedConvMACs, conv_macs, conv_output_size
 from mmbas.gates.gate import Gate
 from mmbas.registry import MODELS
 
-GATE_POSITIONS = ("both", "conv1", "conv2")
 
+def switch(x: Tensor, gates: Tensor | None) -> Tensor:
+    """``x * gates``: the channels of ``x``, shape (N, C, H, W), by ``gates``, shape (N, C).
 
-def switch_channels(x: Tensor, gates: Tensor) -> Tensor:
-    """Multiply the channels of ``x``, shape (N, C, H, W), by ``gates``, shape (N, C)."""
-    return x * gates.to(x.dtype)[:, :, None, None]
+    None leaves all channels open.
+    """
+    return x if gates is None else x * gates.to(x.dtype)[:, :, None, None]
 
 
 def conv3x3(
@@ -47,7 +47,14 @@ class GatedResidualBlock(nn.Module):
         downsample: Shortcut from the input to the output's shape; None is the identity.
         with_cp: Recompute the residual branch in the backward pass to save memory. The gate is
             computed outside: its loss needs its graph.
+
+    Attributes:
+        expansion: Channels of the output by those of a standard inner representation.
+        num_inner: Inner representations, one fewer than convolutions.
     """
+
+    expansion: ClassVar[int]
+    num_inner: ClassVar[int]
 
     def __init__(
         self, out_channels: int, *, gate: Gate | None, downsample: nn.Module | None, with_cp: bool
@@ -98,14 +105,13 @@ class GatedResidualBlock(nn.Module):
         return tuple(costs)
 
     def residual(self, x: Tensor, gates: Tensor | None) -> Tensor:
-        """The residual branch before the shortcut is added."""
-        *inner, (last_conv, last_norm) = zip(self.convs, self.norms, strict=True)
-        for (conv, norm), gated in zip(inner, self.inner_gates, strict=True):
-            x = F.relu(norm(conv(x)), inplace=True)
-            if gates is not None and gated:
-                x = switch_channels(x, gates[:, gated])
-        out: Tensor = last_norm(last_conv(x))
-        return out
+        """The residual branch, before the shortcut is added.
+
+        Args:
+            x: The block's input, shape (N, C, H, W).
+            gates: The block's gates, shape (N, G); None leaves all channels open.
+        """
+        raise NotImplementedError
 
     def forward(self, x: Tensor) -> Tensor:
         """Block output, shape (N, out_channels, H', W'), for input ``x``, shape (N, C, H, W)."""
@@ -116,128 +122,6 @@ class GatedResidualBlock(nn.Module):
             out = self.residual(x, gates)
         out += x if self.downsample is None else self.downsample(x)
         return F.relu(out, inplace=True)
-
-
-class GatedBasicBlock(GatedResidualBlock):
-    """``relu(norm2(conv2(gates * relu(norm1(conv1 x)))) + shortcut(x))``.
-
-    Args:
-        in_channels: Channels of the input.
-        mid_channels: Channels of the inner representation, the gated one; G = mid_channels. With
-            :class:`BlockWidths` some of them may be always open.
-        out_channels: Channels of the output.
-        stride: Of the first convolution.
-        dilation: Of the first convolution (as in the hosts).
-        gate: Config of the gate; None for a plain block.
-        norm_cfg: Config of the norm layers.
-        downsample: Shortcut module; None is the identity.
-        with_cp: See :class:`GatedResidualBlock`.
-    """
-
-    expansion = 1
-
-    def __init__(
-        self,
-        in_channels: int,
-        mid_channels: int | BlockWidths,
-        out_channels: int,
-        *,
-        stride: int = 1,
-        dilation: int = 1,
-        gate: dict[str, Any] | None,
-        norm_cfg: dict[str, Any],
-        downsample: nn.Module | None = None,
-        with_cp: bool = False,
-    ) -> None:
-        widths = as_widths(mid_channels, num_inner=1)
-        (channels,) = widths.channels
-        super().__init__(
-            out_channels,
-            gate=build_gate(gate, in_channels, widths, norm_cfg),
-            downsample=downsample,
-            with_cp=with_cp,
-        )
-        self.conv1 = conv3x3(in_channels, channels, stride=stride, dilation=dilation)
-        self.add_norm(norm_cfg, channels)
-        self.conv2 = conv3x3(channels, out_channels)
-        self.add_norm(norm_cfg, out_channels)
-
-    @property
-    def convs(self) -> list[nn.Conv2d]:
-        """See :meth:`GatedResidualBlock.convs`."""
-        return [self.conv1, self.conv2]
-
-    @property
-    def inner_gates(self) -> list[slice | None]:
-        """See :meth:`GatedResidualBlock.inner_gates`."""
-        return [slice(None)]
-
-
-class GatedBottleneck(GatedResidualBlock):
-    """Bottleneck with gates on its inner representations.
-
-    ``relu(norm3(conv3(gates2 * relu(norm2(conv2(gates1 * relu(norm1(conv1 x))))))) + shortcut(x))``
-
-    Args:
-        in_channels: Channels of the input.
-        mid_channels: Channels of both inner representations, or their :class:`BlockWidths`.
-        out_channels: Channels of the output.
-        stride: Of the 3x3 convolution.
-        dilation: Of the 3x3 convolution.
-        gate: Config of the gate; None for a plain block.
-        gate_positions: ``'conv1'`` gates the output of conv1, ``'conv2'`` that of conv2, ``'both'``
-            both, with one gate network whose logits are those after conv1, then those after conv2.
-        norm_cfg: Config of the norm layers.
-        downsample: Shortcut module; None is the identity.
-        with_cp: See :class:`GatedResidualBlock`.
-
-    Note:
-        The paper does not say where a bottleneck is gated; ``'both'`` fits its table 1 best.
-    """
-
-    expansion = 4
-
-    def __init__(
-        self,
-        in_channels: int,
-        mid_channels: int | BlockWidths,
-        out_channels: int,
-        *,
-        stride: int = 1,
-        dilation: int = 1,
-        gate: dict[str, Any] | None,
-        gate_positions: str = "both",
-        norm_cfg: dict[str, Any],
-        downsample: nn.Module | None = None,
-        with_cp: bool = False,
-    ) -> None:
-        widths = as_widths(mid_channels, num_inner=2)
-        channels1, channels2 = widths.channels
-        gated_positions, (first, second) = _split_gates(gate_positions, widths)
-        super().__init__(
-            out_channels,
-            gate=build_gate(gate, in_channels, widths.gated(gated_positions), norm_cfg),
-            downsample=downsample,
-            with_cp=with_cp,
-        )
-        self.gates_after_conv1 = first
-        self.gates_after_conv2 = second
-        self.conv1 = nn.Conv2d(in_channels, channels1, 1, bias=False)
-        self.add_norm(norm_cfg, channels1)
-        self.conv2 = conv3x3(channels1, channels2, stride=stride, dilation=dilation)
-        self.add_norm(norm_cfg, channels2)
-        self.conv3 = nn.Conv2d(channels2, out_channels, 1, bias=False)
-        self.add_norm(norm_cfg, out_channels)
-
-    @property
-    def convs(self) -> list[nn.Conv2d]:
-        """See :meth:`GatedResidualBlock.convs`."""
-        return [self.conv1, self.conv2, self.conv3]
-
-    @property
-    def inner_gates(self) -> list[slice | None]:
-        """See :meth:`GatedResidualBlock.inner_gates`."""
-        return [self.gates_after_conv1, self.gates_after_conv2]
 
 
 def build_gate(
@@ -269,17 +153,3 @@ def build_gate(
     if norm_cfg["type"] == "SyncBN":
         built = nn.SyncBatchNorm.convert_sync_batchnorm(built)
     return built
-
-
-def _split_gates(
-    gate_positions: str, widths: BlockWidths
-) -> tuple[Sequence[int], tuple[slice | None, slice | None]]:
-    """Which inner representations are gated, and which of the gates stand after conv1 and conv2."""
-    if gate_positions == "both":
-        first, second = widths.channels
-        return (0, 1), (slice(0, first), slice(first, first + second))
-    if gate_positions == "conv1":
-        return (0,), (slice(None), None)
-    if gate_positions == "conv2":
-        return (1,), (None, slice(None))
-    raise ValueError(f"expected gate_positions in {GATE_POSITIONS}, but got {gate_positions!r}")
