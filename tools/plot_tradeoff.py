@@ -1,12 +1,14 @@
-"""Draw accuracy against average MACs: one line per method, dense baselines as points."""
+"""Draw accuracy against average MACs: one line per method, and one of the best plain networks."""
 
 from __future__ import annotations
 
 import argparse
+import sys
 from dataclasses import asdict
 from pathlib import Path
 
-from mmbas.analysis.tradeoff import draw_tradeoff, load_results, save_tradeoff, tradeoff_points
+from mmbas.analysis.tradeoff import load_results, tradeoff_points
+from mmbas.analysis.tradeoff_plot import draw_tradeoff, save_tradeoff
 from mmbas.cli.command_line import run_tool, with_origin, write_json
 
 EXAMPLES = """examples:
@@ -16,6 +18,8 @@ EXAMPLES = """examples:
 A result is a JSON file of one run, as tools/reproduce.py writes it: name, method, dense, data,
 macs/average, macs/fraction, and accuracy or mIoU. Runs of a method whose names differ in the ending
 _seed0, _seed1, ... alone become one point, their mean, with bars from the lowest to the highest.
+The runs with dense: true are plain networks, by which the gated ones are judged: give several, of
+other depths or widths, for a line through the best of them.
 """
 
 
@@ -44,6 +48,11 @@ def main() -> None:
     args = parse_args()
     results = load_results(args.results)
     points = tradeoff_points(results)
+    if not any(point.dense for point in points):
+        sys.stderr.write(
+            "note: no plain network is among the results, so the picture does not show what a "
+            "smaller one reaches at the same cost\n"
+        )
     data, metric = results[0].data, results[0].metric
     figure = draw_tradeoff(points, data=data, metric=metric, relative=args.relative)
     for path in save_tradeoff(figure, args.out):

@@ -1,8 +1,7 @@
-"""Accuracy against average MACs, one line per method (figures 3 and 8 of the paper)."""
+"""Results of runs as points of accuracy and average MACs; tradeoff_plot.py draws them."""
 
 from __future__ import annotations
 
-import itertools
 import json
 import math
 import re
@@ -11,17 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import matplotlib as mpl
-import matplotlib.axes
-import matplotlib.figure
-
-from mmbas.analysis.plot_style import PALETTE, new_figure, theme
-
 # What a result is judged by, with the factor that makes it percent.
 METRICS = {"accuracy": 100.0, "mIoU": 1.0}
 _SEED = re.compile(r"_seed\d+$")
-_DENSE_MARKERS = "*PXDv"
-_LINE_MARKERS = "os^dv<>"
 
 
 @dataclass(frozen=True)
@@ -133,58 +124,14 @@ def tradeoff_points(results: Sequence[RunResult]) -> list[TradeoffPoint]:
     return sorted(points, key=lambda p: (order.index(p.method), p.dense, p.macs.mean))
 
 
-def draw_tradeoff(
-    points: Sequence[TradeoffPoint], *, data: str, metric: str, relative: bool = False
-) -> matplotlib.figure.Figure:
-    """A line for each gated method, a single mark for each point of a dense one.
-
-    Args:
-        points: What :func:`tradeoff_points` returns.
-        data: Data set, the title.
-        metric: ``'accuracy'`` or ``'mIoU'``, the vertical axis.
-        relative: The horizontal axis is the share of the dense MACs in percent instead of MACs.
-    """
-    unit, scale = ("%", 100.0) if relative else _macs_unit(points)
-    settings: Any = theme(dark=False)
-    with mpl.rc_context(settings):
-        figure = new_figure(9.0, 4.8)
-        axes = figure.subplots()
-        axes.grid(True, linewidth=0.6)
-        axes.set_axisbelow(True)
-        looks = {False: _line_looks(), True: _dense_looks()}
-        for (_, dense), group in itertools.groupby(points, key=lambda p: (p.method, p.dense)):
-            _draw_method(axes, list(group), next(looks[dense]), relative=relative, scale=scale)
-        axes.set_title(data)
-        kind = "average MACs, share of dense" if relative else "average MACs per image"
-        axes.set_xlabel(f"{kind} ({unit})")
-        axes.set_ylabel(f"{metric} (%)")
-        several = any(point.num_runs > 1 for point in points)
-        # Beside the axes: nowhere inside is sure to be free of points.
-        # Marks alone: the legend's error bars would hide those of the dense networks.
-        axes.legend(
-            handles=[container[0] for container in axes.containers],
-            labels=[container.get_label() for container in axes.containers],
-            title="mean of n runs,\nbars: lowest to highest" if several else None,
-            loc="upper left",
-            bbox_to_anchor=(1.01, 1.0),
-            borderaxespad=0.0,
-        )
-    return figure
-
-
-def save_tradeoff(figure: matplotlib.figure.Figure, out: Path) -> list[Path]:
-    """Write the figure as its ending says; without an ending as PNG and as SVG.
-
-    Raises:
-        ValueError: If the ending is neither.
-    """
-    if out.suffix not in ("", ".png", ".svg"):
-        raise ValueError(f"expected a file ending in .png or .svg, or no ending, but got {out}")
-    paths = [out] if out.suffix else [out.with_suffix(".png"), out.with_suffix(".svg")]
-    out.parent.mkdir(parents=True, exist_ok=True)
-    for path in paths:
-        figure.savefig(path, dpi=200)
-    return paths
+def plain_frontier(points: Sequence[TradeoffPoint]) -> list[TradeoffPoint]:
+    """The plain networks that no plain network of at most their MACs equals, by rising MACs."""
+    frontier: list[TradeoffPoint] = []
+    plain = [point for point in points if point.dense]
+    for point in sorted(plain, key=lambda p: (p.macs.mean, -p.score.mean)):
+        if not frontier or point.score.mean > frontier[-1].score.mean:
+            frontier.append(point)
+    return frontier
 
 
 def _read(path: Path) -> dict[str, Any]:
@@ -224,50 +171,3 @@ def _parse(record: dict[str, Any], path: Path) -> RunResult:
 
 def _spread(values: list[float]) -> Spread:
     return Spread(mean=math.fsum(values) / len(values), low=min(values), high=max(values))
-
-
-def _macs_unit(points: Sequence[TradeoffPoint]) -> tuple[str, float]:
-    largest = max(point.macs.high for point in points)
-    return ("G", 1e-9) if largest >= 1e9 else ("M", 1e-6)
-
-
-def _line_looks() -> Any:
-    """Colour, marker and line of one method after the other: each pair tells them apart."""
-    for i in itertools.count():
-        colour, marker = PALETTE[i % len(PALETTE)], _LINE_MARKERS[i % len(_LINE_MARKERS)]
-        style = ("-", "--", ":", "-.")[i // len(PALETTE) % 4]
-        yield dict(color=colour, marker=marker, linestyle=style, markersize=5, linewidth=1.6)
-
-
-def _dense_looks() -> Any:
-    for marker in itertools.cycle(_DENSE_MARKERS):
-        yield dict(color="black", marker=marker, linestyle="none", markersize=9)
-
-
-def _draw_method(
-    axes: matplotlib.axes.Axes,
-    points: list[TradeoffPoint],
-    look: dict[str, Any],
-    *,
-    relative: bool,
-    scale: float,
-) -> None:
-    costs = [point.fraction if relative else point.macs for point in points]
-    runs = sorted({point.num_runs for point in points})
-    label = f"{points[0].method} (n = {' to '.join(map(str, dict.fromkeys((runs[0], runs[-1]))))})"
-    axes.errorbar(
-        [scale * cost.mean for cost in costs],
-        [point.score.mean for point in points],
-        xerr=[
-            [scale * (c.mean - c.low) for c in costs],
-            [scale * (c.high - c.mean) for c in costs],
-        ],
-        yerr=[
-            [point.score.mean - point.score.low for point in points],
-            [point.score.high - point.score.mean for point in points],
-        ],
-        elinewidth=1.0,
-        capsize=2.5,
-        label=label,
-        **look,
-    )

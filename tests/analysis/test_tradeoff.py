@@ -12,11 +12,11 @@ from matplotlib.image import imread
 from mmbas.analysis.plot_style import PALETTE
 from mmbas.analysis.tradeoff import (
     Spread,
-    draw_tradeoff,
     load_results,
-    save_tradeoff,
+    plain_frontier,
     tradeoff_points,
 )
+from mmbas.analysis.tradeoff_plot import draw_tradeoff, save_tradeoff
 
 DATA = "made-up data"
 # method, name, dense, accuracy, MACs, of 40 M
@@ -108,7 +108,7 @@ def test_a_line_per_method_and_a_mark_per_dense_point(points):
     figure = draw_tradeoff(points, data=DATA, metric="accuracy")
     lines = lines_of(figure)
 
-    assert list(lines) == ["BAS (n = 1 to 3)", "L0 (n = 1)", "plain (n = 2)"]
+    assert set(lines) == {"BAS (n = 1 to 3)", "L0 (n = 1)", "plain (n = 2)"}
     positions, ends, look = lines["BAS (n = 1 to 3)"]
     np.testing.assert_allclose(positions, [[12, 88], [22, 91]])
     np.testing.assert_allclose(ends[0][1], [[20, 91], [26, 91]])
@@ -126,10 +126,89 @@ def test_a_line_per_method_and_a_mark_per_dense_point(points):
 def test_marks_of_the_legend_are_not_hidden_by_error_bars(points):
     (axes,) = draw_tradeoff(points, data=DATA, metric="accuracy").axes
     legend = axes.get_legend()
-    assert [text.get_text() for text in legend.get_texts()] == list(lines_of(axes.figure))
-    drawn = [container[0].get_marker() for container in axes.containers]
-    assert [line.get_marker() for line in legend.get_lines()] == drawn
+    drawn = {c.get_label(): c[0].get_marker() for c in axes.containers}
+    names = [text.get_text() for text in legend.get_texts()]
+    assert dict(zip(names, [m.get_marker() for m in legend.get_lines()], strict=True)) == drawn
     assert legend.findobj(LineCollection) == []
+
+
+# By rising MACs 80, 85, 84, 90, 90 and 88 %: the third, the fifth and the sixth cost more than one
+# that is as good.
+PLAIN = [
+    ("plain", "resnet8_seed0", True, 0.80, 10e6),
+    ("plain", "resnet8_seed1", True, 0.80, 10e6),
+    ("plain", "resnet14", True, 0.85, 20e6),
+    ("narrower", "c12", True, 0.84, 22e6),
+    ("plain", "resnet20", True, 0.90, 40e6),
+    ("narrower", "c16", True, 0.90, 41e6),
+    ("plain", "resnet32", True, 0.88, 70e6),
+]
+
+
+def frontier_of(figure):
+    """The line through plain networks, which is no method's and so has no error bars."""
+    (axes,) = figure.axes
+    of_methods = [line for c in axes.containers for line in (c[0], *c[1])]
+    return [line for line in axes.get_lines() if line not in of_methods]
+
+
+def test_the_best_plain_networks_are_joined(tmp_path):
+    points = tradeoff_points(load_results(write(tmp_path, [*RUNS[:5], *PLAIN])))
+    assert [p.point for p in plain_frontier(points)] == ["resnet8", "resnet14", "resnet20"]
+    figure = draw_tradeoff(points, data=DATA, metric="accuracy")
+
+    (line,) = frontier_of(figure)
+    np.testing.assert_allclose(line.get_xydata(), [[10, 80], [20, 85], [40, 90]])
+    assert to_hex(line.get_color()) == "#000000"
+    # Every plain network has a mark with its name, also those that are not the best.
+    plain = [row for name, rows in lines_of(figure).items() if name[0] in "pn" for row in rows[0]]
+    assert len(plain) == 6
+    names = {text.get_text() for text in figure.axes[0].texts}
+    assert names == {"resnet8", "resnet14", "resnet20", "resnet32", "c12", "c16"}
+
+
+def test_the_legend_begins_with_plain_networks_and_follows_the_scores(tmp_path):
+    runs = [
+        ("low", "a", False, 0.5, 2e7),
+        ("high", "a", False, 0.9, 1e7),
+        ("high", "b", False, 0.4, 2e6),  # the highest score counts
+        ("middle", "a", False, 0.7, 2e7),
+        ("plain", "a", True, 0.3, 2e7),
+        ("plain", "b", True, 0.4, 4e7),
+    ]
+    figure = draw_tradeoff(
+        tradeoff_points(load_results(write(tmp_path, runs))), data=DATA, metric="accuracy"
+    )
+    names = [text.get_text().split(" (")[0] for text in figure.axes[0].get_legend().get_texts()]
+    assert names == ["best plain networks", "plain", "high", "middle", "low"]
+
+
+def test_one_plain_network_is_a_mark_and_shares_of_dense_have_no_line(points, tmp_path):
+    assert frontier_of(draw_tradeoff(points, data=DATA, metric="accuracy")) == []
+    several = tradeoff_points(load_results(write(tmp_path, PLAIN)))
+    figure = draw_tradeoff(several, data=DATA, metric="accuracy", relative=True)
+    assert frontier_of(figure) == []
+
+
+@pytest.mark.parametrize(
+    ("macs", "scale"),
+    [
+        ([4e6, 25e6, 69e6], "linear"),
+        ([4e6, 25e6, 40e6, 400e6], "log"),
+        ([0, 25e6, 400e6], "linear"),  # a logarithmic axis has no 0
+        ([40e6], "linear"),
+    ],
+)
+def test_a_point_far_out_does_not_squeeze_the_others(tmp_path, macs, scale):
+    runs = [("BAS", f"r{i}", False, 0.9, cost) for i, cost in enumerate(macs)]
+    points = tradeoff_points(load_results(write(tmp_path, runs)))
+    figure = draw_tradeoff(points, data=DATA, metric="accuracy")
+    (axes,) = figure.axes
+    assert axes.get_xscale() == scale
+    figure.canvas.draw()
+    shown = [label.get_text() for label in axes.get_xticklabels()]
+    assert all("10^" not in label for label in shown)  # plain numbers
+    assert len(shown) >= 2
 
 
 def test_relative_and_large_networks_have_their_units(points, tmp_path):

@@ -45,6 +45,15 @@ def test_a_foreign_file_is_one_line_with_its_name(results, tmp_path):
     assert not (tmp_path / "a.png").exists()
 
 
+def test_a_picture_without_a_plain_network_says_so(results, tmp_path):
+    arguments = [*results, "--out", tmp_path / "a.png"]
+    assert "no plain network is among the results" in call_tool("plot_tradeoff", *arguments).stderr
+    plain = tmp_path / "plain.json"
+    record = json.loads(results[0].read_text())
+    plain.write_text(json.dumps({**record, "name": "p", "method": "plain", "dense": True}))
+    assert call_tool("plot_tradeoff", plain, *arguments).stderr == ""
+
+
 def test_help_shows_examples():
     text = call_tool("plot_tradeoff", "-h").stdout
     assert "examples:\n  python tools/plot_tradeoff.py " in text
