@@ -15,7 +15,7 @@ PIP_INSTALL := $(PY) -m pip install -qq --disable-pip-version-check -c requireme
 export OMP_WAIT_POLICY ?= PASSIVE
 
 .DEFAULT_GOAL := help
-.PHONY: help quickstart test test-slow test-original check format clean
+.PHONY: help quickstart test test-slow test-original check lint format clean
 .DELETE_ON_ERROR:
 
 help:
@@ -23,7 +23,8 @@ help:
 	@echo "make test         run the test suite            (PYTEST_ARGS='-k gate' to choose)"
 	@echo "make test-slow    run the tests of more than 30 seconds, such as twenty kills in a row"
 	@echo "make test-original  the same suite on the original OpenMMLab packages; compiles mmcv"
-	@echo "make check        format, lint, types and tests, with pinned tools"
+	@echo "make lint         check format, lint and types with pinned tools"
+	@echo "make check        make lint, then make test: what continuous integration runs"
 	@echo "make format       write the format and the lint fixes that are safe"
 	@echo "make clean        remove caches and build output; .venv and work_dirs stay"
 	@echo "PYTHON=python3.12 names the interpreter that .venv is made from (now: $(PYTHON))"
@@ -40,11 +41,14 @@ test-slow: $(VENV)/.installed
 test-original: $(ORIGINAL)/.installed
 	@OMP_NUM_THREADS=1 $(ORIGINAL_PY) -m pytest -q -rs -n 2 --dist loadfile -m "not slow" $(PYTEST_ARGS)
 
-check: $(VENV)/.installed-dev
+# A minute of lint before minutes of tests.
+check: lint
+	@$(MAKE) --no-print-directory test
+
+lint: $(VENV)/.installed-dev
 	@$(PY) -m ruff format --check .
 	@$(PY) -m ruff check .
 	@$(PY) -m mypy
-	@$(PYTEST) -m "not slow" $(PYTEST_ARGS)
 
 format: $(VENV)/.installed-dev
 	@$(PY) -m ruff format .
