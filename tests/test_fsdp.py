@@ -157,7 +157,7 @@ def results(tmp_path_factory):
         )
         for rank in range(2)
     ]
-    assert [process.wait(timeout=300) for process in workers] == [0, 0]
+    assert [process.wait(timeout=600) for process in workers] == [0, 0]
     return {case: [torch.load(folder / f"{case}{rank}.pt") for rank in range(2)] for case in CASES}
 
 

@@ -186,7 +186,7 @@ def test_two_processes_equal_one(tmp_path):
         subprocess.Popen([sys.executable, __file__, str(rank), str(tmp_path)], env=environment)
         for rank in range(2)
     ]
-    assert [worker.wait(timeout=300) for worker in workers] == [0, 0]
+    assert [worker.wait(timeout=600) for worker in workers] == [0, 0]
     value, gradient = gradient_of(*linear_and_images())
     assert gradient.abs().max() > 1e-2
     for rank in range(2):

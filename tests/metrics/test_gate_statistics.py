@@ -229,7 +229,7 @@ def test_two_processes_equal_one(tmp_path):
         subprocess.Popen([sys.executable, __file__, str(rank), str(tmp_path)], env=environment)
         for rank in range(2)
     ]
-    assert [worker.wait(timeout=300) for worker in workers] == [0, 0]
+    assert [worker.wait(timeout=600) for worker in workers] == [0, 0]
     for rank in range(2):
         results = torch.load(tmp_path / f"rank{rank}.pt", weights_only=False)
         for size, (counts, images) in zip(SIZES, results, strict=True):

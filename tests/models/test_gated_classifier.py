@@ -240,4 +240,4 @@ for registry, names in (
         with registry.switch_scope_and_registry("mmpretrain") as scoped:
             assert scoped.get(f"mmbas.{name}") is not None, name
 """
-    subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=600)

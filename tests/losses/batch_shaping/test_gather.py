@@ -62,7 +62,7 @@ def test_two_processes_equal_one(tmp_path):
         subprocess.Popen([sys.executable, __file__, str(rank), str(tmp_path)], env=environment)
         for rank in range(2)
     ]
-    assert [worker.wait(timeout=120) for worker in workers] == [0, 0]
+    assert [worker.wait(timeout=600) for worker in workers] == [0, 0]
     ranks = [torch.load(tmp_path / f"rank{rank}.pt") for rank in range(2)]
     for split in SPLITS:
         for queue_size in (0, 7):

@@ -126,7 +126,7 @@ print(why_unsupported(fuse_conv_bn(GatedResNetCifar(20).eval())))
 
 def test_a_compiler_error_is_short(cache, trivial):
     trivial.write_text("int answer() { return nothing; }")
-    with pytest.raises(BuildError, match=r"fails: .*error: .nothing. was not declared"):
+    with pytest.raises(BuildError, match=r"fails: .*error: .*nothing"):
         load_library(GENERIC)
     assert list(cache.iterdir()) == []
 
