@@ -1,6 +1,10 @@
 """What shapes and prices the gates."""
 
-from mmbas.losses.batch_shaping.loss import BatchShapingLoss, batch_shaping_loss
+from mmbas.losses.batch_shaping.loss import (
+    BatchShapingLoss,
+    batch_shaping_loss,
+    batch_shaping_reference,
+)
 from mmbas.losses.batch_shaping.priors import (
     BetaPrior,
     KumaraswamyPrior,
@@ -23,6 +27,7 @@ __all__ = [
     "TargetMACsLoss",
     "UniformPrior",
     "batch_shaping_loss",
+    "batch_shaping_reference",
     "gate_l0_loss",
     "macs_fraction",
 ]

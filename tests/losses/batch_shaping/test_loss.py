@@ -12,7 +12,15 @@ import torch
 from scipy.special import betaincinv, logit
 from torch import nn
 
-from mmbas.losses import BatchShapingLoss, BetaPrior, UniformPrior, batch_shaping_loss
+from mmbas.losses import (
+    BatchShapingLoss,
+    BetaPrior,
+    KumaraswamyPrior,
+    NormalPrior,
+    UniformPrior,
+    batch_shaping_loss,
+    batch_shaping_reference,
+)
 from mmbas.registry import MODELS
 
 TOLERANCE = 1e-5
@@ -55,6 +63,26 @@ def assert_equals_reference(logits, older=None, a=0.6, b=0.4):
     np.testing.assert_allclose(
         logits.grad.cpu(), expected_grad, rtol=1e-4, atol=1e-5 * np.abs(expected_grad).max()
     )
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("num_images", [2, 5, 256])
+@pytest.mark.parametrize(
+    "prior",
+    [PRIOR, UniformPrior(), KumaraswamyPrior(0.6, 0.4), NormalPrior(0.5, 0.3)],
+    ids=lambda prior: type(prior).__name__,
+)
+def test_fast_path_equals_the_readable_reference(prior, num_images, dtype):
+    torch.manual_seed(num_images)
+    logits = 3 * torch.randn(num_images, 20, dtype=dtype)
+    logits[:, 0] = logits[:, 0].round()  # with ties
+    values, grads = [], []
+    for loss in (batch_shaping_loss, batch_shaping_reference):
+        leaf = logits.clone().requires_grad_()
+        values.append(loss(leaf, prior))
+        grads += torch.autograd.grad((values[-1] * torch.arange(20)).sum(), leaf)
+    torch.testing.assert_close(*values, rtol=1e-5, atol=1e-7)
+    torch.testing.assert_close(*grads, rtol=1e-4, atol=1e-7)
 
 
 @pytest.mark.parametrize("device", DEVICES)
