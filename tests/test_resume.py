@@ -21,7 +21,7 @@ ITERATIONS_PER_EPOCH = 4
 EPOCHS = 3
 KILLED_AFTER = 6  # in the middle of the second epoch; the checkpoint is that of the first
 
-# Both factors move within epochs; the queue of logits is state that a checkpoint must hold.
+# The factors move within epochs; the queue of logits is state that a checkpoint must hold.
 TRAINING = """
 custom_imports = dict(imports=["helpers"])
 model = dict(gate_losses=dict(bas=dict(queue_size=20)))
@@ -33,6 +33,10 @@ custom_hooks = [
             bas=dict(begin=0, end=3, start_factor=1.0, end_factor=0.25),
             l0=dict(begin=1, end=2.5, start_factor=0.0, end_factor=1.0),
         ),
+    ),
+    dict(
+        type="mmbas.GateNoiseScheduleHook",
+        window=dict(begin=0.5, end=2.5, start_factor=1.0, end_factor=0.0),
     ),
     dict(type="mmbas.GateMonitorHook", interval=1),
 ]

@@ -14,8 +14,8 @@ WINDOW_KEYS = ("begin", "end")
 def scale_schedule(config: Config, length: int) -> Config:
     """A copy of ``config`` that trains for ``length`` epochs, or iterations if it counts those.
 
-    The learning rate's milestones and the windows of the gate losses keep their place in
-    proportion. Milestones are whole numbers, so they are rounded; the windows are not.
+    The learning rate's milestones and the windows of the gate losses and of the gate noise keep
+    their place in proportion. Milestones are whole numbers, so they are rounded; windows are not.
 
     Args:
         config: With ``train_cfg``, ``param_scheduler`` and hooks.
@@ -38,8 +38,8 @@ def scale_schedule(config: Config, length: int) -> Config:
     for scheduler in _as_list(scaled.param_scheduler):
         _scale_scheduler(scheduler, factor)
     for hook in scaled.get("custom_hooks") or []:
-        if hook["type"].endswith("GateLossScheduleHook"):
-            for window in hook["windows"].values():
+        if hook["type"].endswith("ScheduleHook"):
+            for window in _windows(hook):
                 window.update({key: window[key] * factor for key in WINDOW_KEYS})
     return scaled
 
@@ -50,6 +50,11 @@ def _scale_scheduler(scheduler: Any, factor: float) -> None:
             scheduler[key] = round(scheduler[key] * factor)
     if "milestones" in scheduler:
         scheduler["milestones"] = [round(epoch * factor) for epoch in scheduler["milestones"]]
+
+
+def _windows(hook: Any) -> list[Any]:
+    """The windows of a schedule hook, which has several by name or a single one."""
+    return [*hook.get("windows", {}).values(), *([hook["window"]] if "window" in hook else [])]
 
 
 def _as_list(value: Any) -> list[Any]:

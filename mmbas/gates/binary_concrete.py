@@ -36,16 +36,21 @@ def logistic_noise_like(logits: Tensor) -> Tensor:
     return uniform.log().sub_(torch.log1p(-uniform))
 
 
-def sample_binary_concrete(logits: Tensor, *, temperature: float = 2 / 3) -> Tensor:
+def sample_binary_concrete(
+    logits: Tensor, *, temperature: float = 2 / 3, noise_scale: Tensor | float = 1.0
+) -> Tensor:
     """Sample 0/1 gates with a straight-through gradient.
 
-    y = sigmoid((logits + noise) / temperature), noise ~ Logistic(0, 1); the value is 1[y > 0.5],
-    the gradient is that of y. Since y > 0.5 exactly when logits + noise > 0, a gate is open with
-    probability sigmoid(logits), whatever the temperature.
+    y = sigmoid((logits + noise_scale * noise) / temperature), noise ~ Logistic(0, 1); the value is
+    1[y > 0.5], the gradient is that of y. Since y > 0.5 exactly when logits + noise_scale * noise
+    > 0, a gate is open with probability sigmoid(logits / noise_scale), whatever the temperature.
 
     Args:
         logits: Gate logits of any shape, float32 or float64.
-        temperature: Of the relaxation, > 0; it only shapes the gradient.
+        temperature: Temperature of the relaxation, > 0; it only shapes the gradient.
+        noise_scale: Factor of the noise, >= 0, a scalar. 1 is the paper's; at 0 the gates are
+            those of evaluation, ``1[logits > 0]``. It changes nothing about which random numbers
+            are drawn.
 
     Returns:
         Gates, exactly 0 or 1, of the shape and type of ``logits``.
@@ -53,5 +58,6 @@ def sample_binary_concrete(logits: Tensor, *, temperature: float = 2 / 3) -> Ten
     Source:
         Bejnordi et al., ICLR 2020, section 4.1.
     """
-    gates: Tensor = _StraightThroughStep.apply(logits + logistic_noise_like(logits), temperature)
+    perturbed_logits = logits + logistic_noise_like(logits).mul_(noise_scale)
+    gates: Tensor = _StraightThroughStep.apply(perturbed_logits, temperature)
     return gates

@@ -102,7 +102,9 @@ class ChannelGate(Gate):
 
     def sample(self, logits: Tensor) -> Tensor:
         """See :meth:`Gate.sample`."""
-        return sample_binary_concrete(logits, temperature=self.temperature)
+        return sample_binary_concrete(
+            logits, temperature=self.temperature, noise_scale=self.noise_scale
+        )
 
     @property
     def min_batch_size(self) -> int:

@@ -67,11 +67,17 @@ class Gate(nn.Module):
 
     Attributes:
         num_gates: Number of gates, G.
+        noise_scale: Factor of the noise that :meth:`sample` draws, a scalar, 1 unless a schedule
+            sets it. A tensor, since torch.compile would compile again for each new number; a gate
+            without noise ignores it.
     """
+
+    noise_scale: Tensor
 
     def __init__(self, num_gates: int) -> None:
         super().__init__()
         self.num_gates = num_gates
+        self.register_buffer("noise_scale", torch.ones(()), persistent=False)
         self._records: list[GateOutput] | None = None
         self._forced_logits: Tensor | float | None = None
 
@@ -89,7 +95,10 @@ class Gate(nn.Module):
         raise NotImplementedError
 
     def sample(self, logits: Tensor) -> Tensor:
-        """Training gates, shape (N, G): stochastic, with a gradient to ``logits``."""
+        """Training gates, shape (N, G): stochastic, with a gradient to ``logits``.
+
+        Noise is multiplied by :attr:`noise_scale`; at 0 the gates are those of evaluation.
+        """
         raise NotImplementedError
 
     def forward(self, x: Tensor, convs: Sequence[GatedConvMACs] = ()) -> GateOutput:

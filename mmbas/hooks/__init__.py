@@ -2,6 +2,7 @@
 
 from mmbas.hooks.gate_loss_schedule_hook import GateLossScheduleHook
 from mmbas.hooks.gate_monitor_hook import GateMonitorHook
+from mmbas.hooks.gate_noise_schedule_hook import GateNoiseScheduleHook
 from mmbas.hooks.schedules import LinearWindow
 from mmbas.hooks.seed_per_epoch_hook import SeedPerEpochHook
 from mmbas.hooks.whole_checkpoint_hook import WholeCheckpointHook
@@ -9,6 +10,7 @@ from mmbas.hooks.whole_checkpoint_hook import WholeCheckpointHook
 __all__ = [
     "GateLossScheduleHook",
     "GateMonitorHook",
+    "GateNoiseScheduleHook",
     "LinearWindow",
     "SeedPerEpochHook",
     "WholeCheckpointHook",

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from typing import Any
 
-from mmengine.hooks import Hook
 from mmengine.model import is_model_wrapper
-from mmengine.runner import IterBasedTrainLoop
 
 from mmbas.hooks.batch_size_check import refuse_small_batches
-from mmbas.hooks.schedules import LinearWindow
+from mmbas.hooks.schedule_hook import ScheduleHook
 from mmbas.registry import HOOKS
 
 
 @HOOKS.register_module()
-class GateLossScheduleHook(Hook):
+class GateLossScheduleHook(ScheduleHook):
     """Sets the ``factor`` of each gate loss before every iteration.
 
     The factor is a function of the runner's iteration alone: nothing is stored, so a resumed run
@@ -22,7 +20,7 @@ class GateLossScheduleHook(Hook):
 
     Args:
         windows: By the loss's name in ``model.gate_losses`` the arguments of
-            :class:`LinearWindow`. A loss that is not named keeps the factor 1.
+            :class:`mmbas.hooks.LinearWindow`. A loss that is not named keeps the factor 1.
         by_epoch: The windows are in epochs (iteration-accurate all the same), else in iterations.
 
     Raises:
@@ -30,14 +28,9 @@ class GateLossScheduleHook(Hook):
             epochs while the training loop counts iterations.
     """
 
-    def __init__(self, windows: dict[str, dict[str, float]], *, by_epoch: bool = True) -> None:
-        self.by_epoch = by_epoch
-        self.windows: dict[str, LinearWindow] = {}
-        for name, window in windows.items():
-            try:
-                self.windows[name] = LinearWindow(**window)
-            except (TypeError, ValueError) as error:
-                raise ValueError(f"schedule window of gate loss {name!r}: {error}") from error
+    def changed(self, name: str) -> str:
+        """What the window ``name`` changes, for messages."""
+        return f"gate loss {name!r}"
 
     def before_train(self, runner: Any) -> None:
         """Check that the windows fit the model and the training loop."""
@@ -48,28 +41,15 @@ class GateLossScheduleHook(Hook):
                 f"expected schedule windows for the gate losses {sorted(names)}, but got "
                 f"{sorted(unknown)}"
             )
-        if self.by_epoch and isinstance(runner.train_loop, IterBasedTrainLoop):
-            raise ValueError(
-                "expected by_epoch=False, since IterBasedTrainLoop has no epochs; give the windows "
-                "of GateLossScheduleHook in iterations"
-            )
-        last = runner.max_epochs if self.by_epoch else runner.max_iters
-        unit = "epochs" if self.by_epoch else "iterations"
-        for name, window in self.windows.items():
-            if window.begin >= last:
-                runner.logger.warning(
-                    f"the schedule window of gate loss {name!r} begins at {window.begin}, after "
-                    f"the last of {last} {unit}: its factor stays {window.start_factor}"
-                )
+        self.check_windows(runner)
 
     def before_train_iter(
         self, runner: Any, batch_idx: int, data_batch: dict[str, Any] | None = None
     ) -> None:
         """Set the factors of this iteration."""
-        progress = runner.iter / len(runner.train_dataloader) if self.by_epoch else runner.iter
         losses = gate_losses(runner.model)
-        for name, window in self.windows.items():
-            losses[name].factor = window.factor(progress)
+        for name, factor in self.factors(runner).items():
+            losses[name].factor = factor
 
 
 def gate_losses(model: Any) -> dict[str, Any]:

@@ -30,6 +30,15 @@ def test_milestones_are_rounded_and_windows_are_not():
     assert scaled.train_cfg.val_interval == 1
 
 
+def test_the_window_of_the_gate_noise():
+    window = dict(begin=40, end=70, start_factor=1.0, end_factor=0.0)
+    config = Config.fromfile(CONFIGS / "resnet20_bas_cifar10.py")
+    config.custom_hooks.append(dict(type="mmbas.GateNoiseScheduleHook", window=window))
+    scaled = scale_schedule(config, 50)  # of 500
+    assert scaled.custom_hooks[-1].window == {**window, "begin": 4, "end": 7}
+    assert scaled.custom_hooks[0].windows.bas.end == 10
+
+
 def test_iterations():
     config = Config.fromfile(CONFIGS / "pspnet_r18_bas_camvid.py")
     scaled = scale_schedule(config, 1000)

@@ -52,3 +52,35 @@ def test_noise_is_finite_and_logistic():
     assert noise.isfinite().all()
     assert abs(noise.mean()) < 0.01
     assert abs(noise.var() - torch.pi**2 / 3) < 0.02  # variance of Logistic(0, 1)
+
+
+def test_the_noise_has_the_papers_scale_unless_told_otherwise():
+    logits = torch.randn(500, 8)
+    torch.manual_seed(4)
+    expected = (logits + logistic_noise_like(logits) > 0).float()
+    for scale in ({}, {"noise_scale": 1.0}, {"noise_scale": torch.ones(())}):
+        torch.manual_seed(4)
+        assert torch.equal(sample_binary_concrete(logits, **scale), expected)
+
+
+def test_without_noise_gates_are_those_of_evaluation():
+    logits = torch.randn(500, 8, requires_grad=True)
+    torch.manual_seed(5)
+    gates = sample_binary_concrete(logits, temperature=0.5, noise_scale=0.0)
+    drawn = torch.rand(1)
+    assert torch.equal(gates, (logits > 0).float())
+    gates.sum().backward()
+    y = torch.sigmoid(logits.detach() / 0.5)
+    torch.testing.assert_close(logits.grad, y * (1 - y) / 0.5)
+    # As many random numbers are drawn as with noise.
+    torch.manual_seed(5)
+    sample_binary_concrete(logits)
+    assert torch.equal(torch.rand(1), drawn)
+
+
+def test_a_gate_opens_with_the_probability_of_the_scaled_noise():
+    torch.manual_seed(0)
+    n, logit, scale = 200_000, 0.8, 0.4
+    gates = sample_binary_concrete(torch.full((n,), logit, dtype=torch.float64), noise_scale=scale)
+    p = torch.sigmoid(torch.tensor(logit / scale, dtype=torch.float64))
+    assert abs(gates.mean() - p) < 4 * (p * (1 - p) / n).sqrt()  # four standard errors
