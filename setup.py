@@ -30,12 +30,14 @@ OPENMMLAB = [
     "matplotlib>=3.7",  # mmengine's; the gate report needs this version
 ]
 EXPORT = ["onnx>=1.14", "onnxruntime>=1.16"]
+BENCHMARK = [*EXPORT, "openvino>=2024.0"]  # the dense rivals of tools/benchmark_inference.py
 QUICKSTART = ["scikit-learn>=1.3", "tensorboard"]
 TEST = ["pytest>=7.4", "pytest-xdist>=3.3", "PyYAML", "setuptools>=64", "wheel", *EXPORT]
 DEV = ["ruff", "mypy", "pre-commit"]
 EXTRAS = {
     "openmmlab": OPENMMLAB,
     "export": EXPORT,
+    "benchmark": BENCHMARK,
     "quickstart": QUICKSTART,
     "test": TEST,
     "dev": DEV,

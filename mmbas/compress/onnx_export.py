@@ -61,7 +61,7 @@ class ExportedNetwork(nn.Module):
         self.register_buffer("mean", torch.zeros(3, 1, 1) if mean is None else mean)
         self.register_buffer("std", torch.ones(3, 1, 1) if std is None else std)
         self.flip_channels = self._flips_channels(model.data_preprocessor)
-        _fix_average_pools(self)
+        fix_average_pools(self, image_size)
 
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
         """Logits (and gates) of ``images``, shape (N, 3, H, W), float32, 0 to 255."""
@@ -203,8 +203,13 @@ class _FixedAveragePool(nn.Module):
         return self.rows @ x @ self.columns
 
 
-def _fix_average_pools(network: ExportedNetwork) -> None:
-    """Replace the adaptive pools of ``network`` that have more than one window."""
+def fix_average_pools(network: nn.Module, image_size: tuple[int, int]) -> None:
+    """Replace the adaptive pools of ``network`` that have more than one window.
+
+    Args:
+        network: From images, shape (N, 3, H, W), to anything; is changed.
+        image_size: Height and width of the images that it is exported for.
+    """
     sizes: dict[str, tuple[int, int]] = {}
 
     def remember(name: str) -> Any:
@@ -222,7 +227,7 @@ def _fix_average_pools(network: ExportedNetwork) -> None:
         return
     handles = [pool.register_forward_pre_hook(remember(name)) for name, pool in pools.items()]
     with torch.no_grad():
-        network.eval()(torch.zeros(1, 3, *network.image_size))
+        network.eval()(torch.zeros(1, 3, *image_size))
     for handle in handles:
         handle.remove()
     for name, size in sizes.items():
