@@ -9,7 +9,7 @@ import torch
 
 pytest.importorskip("mmseg")
 
-from metrics.test_macs import (
+from costs.test_mac_count import (
     analyzed_macs,
     gate_network_macs,
     physically_sliced,

@@ -251,6 +251,19 @@ def test_tests_mirror_the_library():
     assert folders <= set(ORDER)
 
 
+def test_tests_import_one_another_from_where_they_are():
+    folders = {p.name for p in (ROOT / "tests").iterdir() if p.is_dir()}
+    wrong = [
+        f"{path.relative_to(ROOT)} imports {node.module}"
+        for path in sorted((ROOT / "tests").rglob("*.py"))
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.ImportFrom)
+        and node.module.split(".")[0] in folders
+        and not (ROOT / "tests" / node.module.replace(".", "/")).with_suffix(".py").exists()
+    ]
+    assert not wrong, "\n".join(wrong)
+
+
 def test_what_a_package_exports_is_imported_in_it():
     wrong = []
     for module, tree in modules().items():

@@ -1,13 +1,16 @@
-"""Figures of the results, in the words of the texts that cite them."""
+"""Figures of the results, computed from their JSON files, and the numbers in a text."""
 
 import json
+import re
+from collections import Counter
 
 import numpy as np
 from helpers import ROOT
 
 RESULTS = ROOT / "results"
 PLAIN, SCRATCH, TARGET = "cifar10-from-plain", "cifar10-10k-20e", "cifar10-target-macs"
-CALIBRATION = "cifar10-calibration"
+NUMBER = re.compile(r"(?<![\w.-])-?\d+(?:\.\d+)?(?!\w)")
+CALIBRATION, CAMVID = "cifar10-calibration", "camvid-1500"
 
 
 def values(folder, point, key="accuracy"):
@@ -23,11 +26,13 @@ def mean(point, key="accuracy", *, folder=PLAIN):
 
 
 def percent(point, folder=PLAIN):
-    return f"{mean(point, folder=folder):.1f} %"
+    """Accuracy in percent."""
+    return f"{mean(point, folder=folder):.1f}"
 
 
 def millions(point, folder=PLAIN):
-    return f"{mean(point, 'macs/average', folder=folder):.1f} M"
+    """Average MACs."""
+    return f"{mean(point, 'macs/average', folder=folder):.1f}"
 
 
 def fraction(point, folder=PLAIN):
@@ -41,14 +46,15 @@ def gates(point, kind, folder=PLAIN):
 
 
 def extremes(points, kind, folder=PLAIN):
-    """From the least to the largest share of gates among settings."""
+    """The least and the largest share of gates among settings, in whole percent."""
     shares = [mean(point, f"gates/{kind}", folder=folder) for point in points]
-    return f"{min(shares):.0f} to {max(shares):.0f} %"
+    return [f"{min(shares):.0f}", f"{max(shares):.0f}"]
 
 
 def spread(point):
+    """Accuracy of a setting: of all seeds, of the worst and of the best."""
     accuracies = values(PLAIN, point)
-    return f"{percent(point)} ({min(accuracies):.1f} to {max(accuracies):.1f})"
+    return [percent(point), f"{min(accuracies):.1f}", f"{max(accuracies):.1f}"]
 
 
 def on_the_line(line, macs, key="macs/fraction"):
@@ -57,6 +63,33 @@ def on_the_line(line, macs, key="macs/fraction"):
     return float(np.interp(macs, *zip(*points, strict=True)))
 
 
-def text_of(name):
-    """A text of the project on one line."""
-    return (ROOT / name).read_text(encoding="utf-8").replace("\n", " ")
+def tenths(*figures):
+    """Figures as texts print them: with one decimal."""
+    return [f"{figure:.1f}" for figure in figures]
+
+
+def numbers(text):
+    return Counter(NUMBER.findall(text))
+
+
+def section(name, title):
+    """Text below a heading, without generated tables, commands and code."""
+    text = (ROOT / name).read_text(encoding="utf-8")
+    found = re.search(
+        rf"^#+ {re.escape(title)}.*?\n(.*?)(?=^#+ |\Z)", text, re.DOTALL | re.MULTILINE
+    )
+    assert found, f"expected a heading {title!r} in {name}, but got none"
+    return re.sub(
+        r"<!-- results.*?<!-- end -->|^    .*?$|`[^`]*`",
+        "",
+        found[1],
+        flags=re.DOTALL | re.MULTILINE,
+    )
+
+
+def row(name, start):
+    """The row of a table in a text that starts with these words."""
+    lines = (ROOT / name).read_text(encoding="utf-8").splitlines()
+    found = [line for line in lines if line.startswith(f"| {start}")]
+    assert len(found) == 1, f"expected one row {start!r} in {name}, but got {len(found)}"
+    return found[0]

@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 pytest.importorskip("triton")
 
-from inference.triton.prepared import relative_difference
+from sliced.triton.prepared import relative_difference
 
 from mmbas.sliced.triton import gated_conv
 from mmbas.sliced.triton.gated_conv import GatedConv, OpenChannels, Tile, list_open_channels

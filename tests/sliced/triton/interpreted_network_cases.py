@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 pytest.importorskip("triton")
 
-from inference.triton.prepared import prepared, random_logits, relative_difference
+from sliced.triton.prepared import prepared, random_logits, relative_difference
 from triton.runtime.errors import OutOfResources
 
 from mmbas.backbones import GatedResNet, GatedResNetCifar

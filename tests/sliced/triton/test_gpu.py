@@ -7,7 +7,7 @@ import os
 
 import pytest
 import torch
-from inference.triton.prepared import prepared, random_logits, relative_difference
+from sliced.triton.prepared import prepared, random_logits, relative_difference
 from torch import Tensor, nn
 
 from mmbas.backbones import GatedResNet, GatedResNetCifar

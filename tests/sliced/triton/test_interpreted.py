@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 from helpers import ROOT
-from inference.triton.prepared import prepared
+from sliced.triton.prepared import prepared
 
 from mmbas.backbones import GatedResNetCifar
 from mmbas.sliced.triton import TritonBackbone, why_unsupported
