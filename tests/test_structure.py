@@ -252,15 +252,15 @@ def test_tests_mirror_the_library():
 
 
 def test_tests_import_one_another_from_where_they_are():
-    folders = {p.name for p in (ROOT / "tests").iterdir() if p.is_dir()}
-    wrong = [
-        f"{path.relative_to(ROOT)} imports {node.module}"
-        for path in sorted((ROOT / "tests").rglob("*.py"))
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
-        if isinstance(node, ast.ImportFrom)
-        and node.module.split(".")[0] in folders
-        and not (ROOT / "tests" / node.module.replace(".", "/")).with_suffix(".py").exists()
-    ]
+    tests = ROOT / "tests"
+    folders = {path.name for path in tests.iterdir() if path.is_dir()}
+    wrong = []
+    for path in sorted(tests.rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom) and node.module.split(".")[0] in folders:
+                place = tests / node.module.replace(".", "/")
+                if not (place.is_dir() or place.with_suffix(".py").exists()):
+                    wrong.append(f"{path.relative_to(ROOT)} imports {node.module}")
     assert not wrong, "\n".join(wrong)
 
 
