@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from mmcv.cnn import fuse_conv_bn
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -31,9 +30,8 @@ UNDECIDED = 1e-5
 class ExportedNetwork(nn.Module):
     """From images as the data loader gives them to what the file holds.
 
-    Channel order and normalisation of the model's data preprocessor are part of the network, and
-    normalisation layers are folded into their convolutions. Logits of a segmentor are resized to
-    the image, so that their argmax is the label map.
+    Channel order and normalisation of the model's data preprocessor are part of the network.
+    Logits of a segmentor are resized to the image, so that their argmax is the label map.
 
     Args:
         model: A classifier or segmentor of the hosts; is not changed.
@@ -54,7 +52,7 @@ class ExportedNetwork(nn.Module):
         super().__init__()
         if with_gates and not named_gates(model):
             raise ValueError("expected a model with gates to export them, but got one without")
-        self.model = fuse_conv_bn(copy.deepcopy(model).eval())
+        self.model = copy.deepcopy(model).eval()
         self.image_size = image_size
         self.with_gates = with_gates
         mean, std = (getattr(model.data_preprocessor, name, None) for name in ("mean", "std"))

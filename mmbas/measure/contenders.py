@@ -12,12 +12,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from mmbas.backbones.description import Backbone
 from mmbas.blocks import GatedResidualBlock
 from mmbas.costs.mac_count import count_macs
 from mmbas.gates import force_gate_logits, named_gates
 from mmbas.measure.timing import interleaved_seconds, median_ms
-from mmbas.sliced.accelerate import folded
-from mmbas.sliced.execution_path import Backbone
+from mmbas.sliced.folding import folded
 
 Call = Callable[[], object]
 LAYOUTS = {"nchw": torch.contiguous_format, "nhwc": torch.channels_last}

@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from mmbas.backbones.description import BACKBONES
 from mmbas.gates import named_gates
 from mmbas.measure.contenders import (
     Batch,
@@ -24,7 +25,6 @@ from mmbas.measure.contenders import (
 )
 from mmbas.measure.timing import interleaved_seconds, median_ms, median_ratio
 from mmbas.sliced.accelerate import accelerate
-from mmbas.sliced.execution_path import BACKBONES
 
 Result = dict[str, Any]
 

@@ -5,14 +5,13 @@ from __future__ import annotations
 import copy
 from typing import Any, TypeVar
 
-import torch
-from mmcv.cnn import fuse_conv_bn
-from torch import nn
-from torch.nn.modules.batchnorm import _BatchNorm
+from mmengine.logging import print_log
+from torch import Tensor, nn
 
-from mmbas.blocks import GatedResidualBlock
+from mmbas.backbones.description import BACKBONES, Backbone, UnsupportedError, describe
 from mmbas.gates import named_gates
-from mmbas.sliced.execution_path import BACKBONES
+from mmbas.sliced.folding import fold_norms
+from mmbas.sliced.parity import why_not_equal
 from mmbas.sliced.sliced_backbone import SlicedBackbone
 
 Model = TypeVar("Model", bound=nn.Module)
@@ -22,10 +21,11 @@ def accelerate(model: Model, *, path: str = "auto") -> Model | SlicedBackbone:
     """Copy of a gated model that computes open channels only; the model is left as it is.
 
     Each block decides its gates first and then computes, image by image, the channels that are
-    open: equal to the masked model up to rounding, for any gates and any batch size. Batch
-    normalisation is folded into the convolutions, in the head too. Everything else works as before:
-    ``predict`` with its MACs per image, ``record_gate_outputs``, ``force_gate_logits``,
-    ``count_macs``.
+    open: equal to the masked model up to rounding, for any gates and any batch size. The backbone's
+    batch normalisation is folded into its convolutions; heads and necks stay as they are. The
+    result is compared with the model on small random images before it is handed over. Everything
+    else works as before: ``predict`` with its MACs per image, ``record_gate_outputs``,
+    ``force_gate_logits``, ``count_macs``.
 
     Args:
         model: A model with a gated backbone, such as ``GatedImageClassifier`` or
@@ -39,60 +39,86 @@ def accelerate(model: Model, *, path: str = "auto") -> Model | SlicedBackbone:
 
     Raises:
         RuntimeError: If the model is in training mode.
-        ValueError: If it has no gated backbone, or ``path`` cannot run it.
+        ValueError: If it has no gated backbone, if the backbone has parts that sliced execution
+            does not know, if ``path`` cannot run it, or if the result is not that of the model.
     """
-    _check(model)
-    copied: Any = folded(model)
+    backbones = _gated_backbones(model)
+    _check_weights(model)
+    copied: Any = copy.deepcopy(model).requires_grad_(False)
     # Folding takes the parameters of the norm layers, which a count of parameters must include.
     copied.num_params_before_folding = sum(each.numel() for each in model.parameters())
-    if isinstance(copied, BACKBONES):
-        return SlicedBackbone(copied, path=path)
-    for name, module in list(copied.named_modules()):
-        if isinstance(module, BACKBONES) and named_gates(module):
-            parent, _, attribute = name.rpartition(".")
-            setattr(copied.get_submodule(parent), attribute, SlicedBackbone(module, path=path))
+    made: dict[nn.Module, SlicedBackbone] = {}
+    for name, backbone in backbones.items():
+        if backbone not in made:
+            made[backbone] = _sliced(backbone, copied.get_submodule(name), path)
+        if not name:
+            return made[backbone]
+        parent, _, attribute = name.rpartition(".")
+        setattr(copied.get_submodule(parent), attribute, made[backbone])
     return copied
 
 
-def folded(model: Model) -> Model:
-    """Copy with normalisation folded into the convolutions, for inference only."""
-    copied = copy.deepcopy(model)
-    with torch.no_grad():
-        fuse_conv_bn(copied)
-    return copied.requires_grad_(False)
-
-
-def _check(model: nn.Module) -> None:
+def _gated_backbones(model: nn.Module) -> dict[str, Backbone]:
+    """The backbones with gates by name, under each of the names that they have."""
     if model.training:
         raise RuntimeError(
             "expected a model in evaluation mode, but got one in training mode; "
             "call model.eval() first"
         )
-    gated = [
-        module
-        for module in model.modules()
+    backbones = {
+        name: module
+        for name, module in model.named_modules(remove_duplicate=False)
         if isinstance(module, BACKBONES) and named_gates(module)
-    ]
-    if not gated:
+    }
+    if not backbones:
         names = [backbone.__name__ for backbone in BACKBONES]
         raise ValueError(
             f"expected a model with gates in a backbone of {names}, but {type(model).__name__} has "
             "none; an accelerated model is accelerated already"
         )
-    for backbone in gated:
-        _check_norms(backbone)
+    for backbone in backbones.values():
+        try:
+            describe(backbone)
+        except UnsupportedError as error:
+            raise _refusal(error) from error
+    return backbones
 
 
-def _check_norms(backbone: nn.Module) -> None:
-    for name, block in backbone.named_modules():
-        if isinstance(block, GatedResidualBlock):
-            others = [
-                norm
-                for norm in block.norms
-                if not isinstance(norm, _BatchNorm) or norm.weight is None
-            ]
-            if others:
+def _check_weights(model: nn.Module) -> None:
+    """Refuse weights that are the result of a computation: they cannot be copied."""
+    for name, module in model.named_modules():
+        for attribute, value in vars(module).items():
+            if isinstance(value, Tensor) and not value.is_leaf:
                 raise ValueError(
-                    "expected batch normalisation with weights, which folds into the convolutions, "
-                    f"but got {others[0]} in {name}; run the masked model instead"
+                    f"expected weights that are parameters, but got {name}.{attribute}, which is "
+                    "computed from others (pruning, weight or spectral normalisation); make it "
+                    "permanent with the remove function of torch.nn.utils"
                 )
+
+
+def _sliced(original: Backbone, copied: nn.Module, path: str) -> SlicedBackbone:
+    """Fold the copy and slice it; ``'auto'`` tries torch's operators if the kernel is wrong."""
+    assert isinstance(copied, BACKBONES)
+    try:
+        fold_norms(copied)
+    except UnsupportedError as error:
+        raise _refusal(error) from error
+    sliced = SlicedBackbone(copied, path=path)
+    reason = why_not_equal(original, sliced)
+    if reason is not None and path == "auto" and sliced.path != "torch":
+        print_log(f"not the path {sliced.path!r}, since {reason}", logger="current")
+        sliced = SlicedBackbone(copied, path="torch")
+        reason = why_not_equal(original, sliced)
+    if reason is not None:
+        raise ValueError(
+            f"expected sliced execution to give what the model gives, but {reason}; run the masked "
+            "model instead"
+        )
+    return sliced
+
+
+def _refusal(error: UnsupportedError) -> ValueError:
+    return ValueError(
+        f"expected a gated backbone that sliced execution knows, but {error}; run the masked model "
+        "instead"
+    )

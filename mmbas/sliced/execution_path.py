@@ -7,10 +7,8 @@ from typing import Protocol
 
 from torch import Tensor
 
-from mmbas.backbones import GatedResNet, GatedResNetCifar
+from mmbas.backbones.description import Backbone
 
-Backbone = GatedResNet | GatedResNetCifar
-BACKBONES = (GatedResNet, GatedResNetCifar)
 PATHS = ("auto", "native", "torch", "triton")
 
 

@@ -8,10 +8,14 @@ from typing import Any
 import torch
 from mmengine.logging import print_log
 from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensor
+from torch._subclasses.functional_tensor import FunctionalTensor
 
+from mmbas.backbones.description import Backbone
 from mmbas.costs.mac_account import MACAccountant
 from mmbas.gates import GateOutput, named_gates
-from mmbas.sliced.execution_path import Backbone, Execution, choose_execution
+from mmbas.sliced.execution_path import Execution, choose_execution
+from mmbas.sliced.layer_hooks import UncalledLayers
 
 
 class SlicedBackbone(nn.Module):
@@ -51,18 +55,28 @@ class SlicedBackbone(nn.Module):
         parameter = next(backbone.parameters())
         self._device, self._dtype = parameter.device, parameter.dtype
         self._gates = tuple(named_gates(backbone).values())
+        self._uncalled_layers = UncalledLayers(backbone)
         self._accountant = MACAccountant(backbone)
         self._execution: Execution
         self.path, self._execution, reason = choose_execution(backbone, self._wanted_path)
         print_log(f"sliced execution of {type(backbone).__name__}: {reason}", logger="current")
 
+    @torch.compiler.disable
     @torch.no_grad()
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         """Feature maps of the stages ``out_indices`` for images ``x``, shape (N, 3, H, W).
 
         Raises:
             ValueError: If ``x`` has another device or dtype than the weights.
+            RuntimeError: If the model is traced or exported, or its layers have got hooks.
         """
+        if torch.jit.is_tracing() or torch.compiler.is_compiling() or _is_fake(x):
+            raise RuntimeError(
+                "expected an accelerated model to be run, but it is traced or exported, which sees "
+                "nothing of its kernels; export the model that it was made from with "
+                "tools/export_onnx.py"
+            )
+        self._uncalled_layers.check()
         if x.device != self._device or x.dtype != self._dtype:
             raise ValueError(
                 f"expected images of {self._dtype} on {self._device}, as the weights are, but got "
@@ -107,7 +121,7 @@ class SlicedBackbone(nn.Module):
 
     def __getstate__(self) -> dict[str, Any]:
         """All but what :meth:`_prepare` makes."""
-        made = ("_execution", "_accountant", "_gates")
+        made = ("_execution", "_accountant", "_gates", "_uncalled_layers")
         return {name: value for name, value in self.__dict__.items() if name not in made}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
@@ -117,6 +131,11 @@ class SlicedBackbone(nn.Module):
     def extra_repr(self) -> str:
         """What ``print(model)`` shows."""
         return f"path={self.path!r}"
+
+
+def _is_fake(x: Tensor) -> bool:
+    """Whether a tensor only stands for one, as in torch.export."""
+    return isinstance(x, FakeTensor | FunctionalTensor)
 
 
 def _refuse_state_dict(*_: object) -> None:

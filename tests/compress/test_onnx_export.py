@@ -12,6 +12,7 @@ from mmengine.config import Config
 from mmengine.registry import MODELS, DefaultScope
 from torch.nn import functional as F
 
+from mmbas.compress import onnx_export
 from mmbas.compress.onnx_export import (
     ExportedNetwork,
     export_onnx,
@@ -20,7 +21,6 @@ from mmbas.compress.onnx_export import (
     require_packages,
 )
 from mmbas.gates import force_gate_logits, named_gates, record_gate_outputs
-from mmbas.sliced import onnx_export
 
 DIGITS = CONFIGS / "resnet20_bas_digits.py"
 SIZE = (32, 32)

@@ -4,15 +4,18 @@ import random
 
 import pytest
 import torch
+from one_block import OneBlock
 from torch import nn
 
 from mmbas.backbones import GatedResNet, GatedResNetCifar
+from mmbas.backbones.description import describe
 from mmbas.backbones.gated_resnet_cifar import SubsampleShortcut
 from mmbas.blocks import GatedBasicBlock, GatedBottleneck
 from mmbas.gates import force_gate_logits, named_gates
 from mmbas.measure.timing import peak_bytes
-from mmbas.sliced import accelerate, open_channel_conv, torch_backbone
-from mmbas.sliced.accelerate import folded
+from mmbas.sliced import accelerate
+from mmbas.sliced.folding import folded
+from mmbas.sliced.torch_path import open_channel_conv, torch_backbone
 from mmbas.sliced.torch_path.open_channel_conv import OpenChannelConv, open_channels
 from mmbas.sliced.torch_path.scratch import Scratch
 from mmbas.sliced.torch_path.torch_backbone import TorchBlock
@@ -87,11 +90,12 @@ def test_random_block_equals_the_masked_one(seed):
     x = torch.randn(random.randint(1, 3), in_channels, *size)
     logits = random_logits(len(x), block.gate.num_gates)
 
+    (described,) = describe(folded(OneBlock(in_channels, block).eval())).blocks
     with torch.no_grad(), force_gate_logits(block, logits):
         expected = block(x)
     rows = x.permute(0, 2, 3, 1).contiguous()
     with torch.no_grad():
-        actual, used = TorchBlock(folded(block), Scratch())(rows, logits, keep_input=True)
+        actual, used = TorchBlock(described, Scratch())(rows, logits, keep_input=True)
     assert torch.equal(used, logits)
     assert torch.equal(rows, x.permute(0, 2, 3, 1))  # left as it was
     assert_equal_features(actual.permute(0, 3, 1, 2), expected)

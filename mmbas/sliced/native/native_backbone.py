@@ -12,13 +12,14 @@ from ctypes import POINTER, c_int64, c_void_p, cast
 import torch
 from torch import Tensor, nn
 
+from mmbas.backbones.description import UnsupportedError
 from mmbas.sliced.native.build import BuildError
+from mmbas.sliced.native.coverage import covered_description
 from mmbas.sliced.native.instruction_sets import InstructionSet, chosen
 from mmbas.sliced.native.library import CallStruct, Library, get_library
-from mmbas.sliced.native.network import UnsupportedError, read_network
 from mmbas.sliced.native.packing import PackedWeights
 from mmbas.sliced.native.plan import Plan, finish_plan
-from mmbas.sliced.native.planning import draft_network
+from mmbas.sliced.native.steps import draft_steps
 
 MAX_PLANS = 4  # image sizes whose plans and workspaces are kept
 
@@ -29,7 +30,7 @@ def why_unsupported(backbone: nn.Module) -> str | None:
     The first call compiles the kernels, which takes seconds, unless the cache has them.
     """
     try:
-        read_network(backbone)
+        covered_description(backbone)
         _chosen_library()
     except (UnsupportedError, BuildError) as error:
         return str(error)
@@ -80,7 +81,7 @@ class NativeBackbone:
 
     Args:
         backbone: A ``GatedResNet`` or ``GatedResNetCifar`` in evaluation mode, in float32, on the
-            CPU, its norms folded into the convolutions (``mmcv.cnn.fuse_conv_bn``).
+            CPU, its norms folded into the convolutions (:func:`mmbas.sliced.folding.fold_norms`).
 
     Attributes:
         weight_bytes: Memory of the copied weights.
@@ -96,9 +97,9 @@ class NativeBackbone:
                 "'torch'"
             )
         self._library = _chosen_library()
-        self._network = read_network(backbone)
-        self._weights = PackedWeights(self._network, rows=self._library.rows)
-        self._num_gates = [gate.num_gates for gate in self._network.gates]
+        self._description = covered_description(backbone)
+        self._weights = PackedWeights(self._description, rows=self._library.rows)
+        self._num_gates = [gate.num_gates for gate in self._description.gates]
         self._plans: OrderedDict[tuple[int, int, int], _Workspaces] = OrderedDict()
         self._lock = threading.Lock()
         self.weight_bytes = self._weights.num_bytes
@@ -157,7 +158,7 @@ class NativeBackbone:
         with self._lock:
             if key not in self._plans:
                 height, width, threads = key
-                draft = draft_network(self._network, self._weights, (height, width))
+                draft = draft_steps(self._description, self._weights, (height, width))
                 self._plans[key] = _Workspaces(finish_plan(draft, threads=threads))
             self._plans.move_to_end(key)
             while len(self._plans) > MAX_PLANS:

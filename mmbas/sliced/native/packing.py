@@ -8,8 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mmbas.gates import ChannelGate
-from mmbas.sliced.native.network import Network
+from mmbas.backbones.description import Description
+from mmbas.gates import ChannelGate, Gate
 
 
 @dataclass(frozen=True)
@@ -87,25 +87,25 @@ def pack_gate(gate: ChannelGate) -> PackedGate:
 
 
 class PackedWeights:
-    """Copies of the weights of a network.
+    """Copies of the weights of a backbone.
 
     Args:
-        network: Where they come from.
+        description: Where they come from.
         rows: Output channels per block.
     """
 
-    def __init__(self, network: Network, *, rows: int) -> None:
+    def __init__(self, description: Description, *, rows: int) -> None:
         self._rows = rows
         self._convs: dict[nn.Conv2d, PackedConv] = {}
-        self._gates: dict[nn.Module, PackedGate] = {}
-        for conv in network.stem:
-            self._add(conv)
-        for block in network.blocks:
+        self._gates: dict[Gate, PackedGate] = {}
+        for layer in description.stem:
+            self._add(layer.conv)
+        for block in description.blocks:
             for conv, gated in zip(block.convs, [*block.gated, None], strict=True):
                 self._add(conv, gated_outputs=gated is not None)
-            if block.shortcut is not None and block.shortcut.conv is not None:
-                self._add(block.shortcut.conv)
-            if block.gate is not None:
+            if block.shortcut is not None and block.shortcut.layer is not None:
+                self._add(block.shortcut.layer.conv)
+            if isinstance(block.gate, ChannelGate):
                 self._gates[block.gate] = pack_gate(block.gate)
 
     def _add(self, conv: nn.Conv2d, *, gated_outputs: bool = False) -> None:
@@ -115,7 +115,7 @@ class PackedWeights:
         """Those of a convolution."""
         return self._convs[conv]
 
-    def of_gate(self, gate: ChannelGate) -> PackedGate:
+    def of_gate(self, gate: Gate) -> PackedGate:
         """Those of a gate."""
         return self._gates[gate]
 

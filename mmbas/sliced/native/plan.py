@@ -10,9 +10,9 @@ from torch import Tensor
 
 from mmbas.sliced.native.feature_maps import FeatureMap, Size, round_up, tap_offsets
 from mmbas.sliced.native.library import LOOK_AHEAD, MAX_LANES, GridStruct, Kind, OpStruct
+from mmbas.sliced.native.memory_sharing import place_maps
 from mmbas.sliced.native.packing import PackedConv, PackedGate
-from mmbas.sliced.native.placement import place_maps
-from mmbas.sliced.native.planning import Draft, Step
+from mmbas.sliced.native.steps import Draft, Step
 
 MAX_LISTS = 2  # of one gate: a bottleneck's
 

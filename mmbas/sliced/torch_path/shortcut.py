@@ -6,16 +6,16 @@ from collections.abc import Callable
 
 from torch import Tensor, nn
 
+from mmbas.backbones.description import Shortcut
 from mmbas.sliced.torch_path.fused_ops import linear
 
 
-def shortcut_function(downsample: nn.Module) -> Callable[[Tensor], Tensor]:
+def shortcut_function(shortcut: Shortcut) -> Callable[[Tensor], Tensor]:
     """From a block's input, shape (N, H, W, C), to what is added, shape (N, H', W', C')."""
-    if isinstance(downsample, nn.Sequential):
-        first, *others = (child for child in downsample if not isinstance(child, nn.Identity))
-        if not others and isinstance(first, nn.Conv2d) and _is_pointwise(first):
-            return PointwiseShortcut(first)
-    return lambda x: downsample(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1).contiguous()
+    layer, module = shortcut.layer, shortcut.module
+    if layer is not None and shortcut.pool is None and _is_pointwise(layer.conv):
+        return PointwiseShortcut(layer.conv)
+    return lambda x: module(x.permute(0, 3, 1, 2)).permute(0, 2, 3, 1).contiguous()
 
 
 class PointwiseShortcut:

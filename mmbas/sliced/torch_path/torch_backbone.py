@@ -12,10 +12,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from mmbas.backbones import GatedResNetCifar
-from mmbas.blocks import GatedResidualBlock
-from mmbas.gates.gate import Gate
-from mmbas.sliced.execution_path import Backbone
+from mmbas.backbones.description import Backbone, Block, describe
 from mmbas.sliced.torch_path.folded_gate import logits_function
 from mmbas.sliced.torch_path.fused_ops import add_conv2d_relu_, conv2d
 from mmbas.sliced.torch_path.open_channel_conv import OpenChannelConv, open_channels
@@ -39,16 +36,16 @@ class TorchBlock:
     """A residual block with folded normalisation.
 
     Args:
-        block: Gated or plain.
+        block: Gated or plain, with folded normalisation.
         scratch: Memory for what is gathered in a call.
     """
 
-    def __init__(self, block: GatedResidualBlock, scratch: Scratch) -> None:
-        self.gate: Gate | None = block.gate
+    def __init__(self, block: Block, scratch: Scratch) -> None:
+        self.gate = block.gate
         self.compute_logits = logits_function(block.gate) if block.gate else None
-        self.shortcut = shortcut_function(block.downsample) if block.downsample else None
+        self.shortcut = shortcut_function(block.shortcut) if block.shortcut else None
         self.dense_macs_of: dict[tuple[int, int], int] = {}
-        self.inner_gates = block.inner_gates if block.gate else [None] * (len(block.convs) - 1)
+        self.inner_gates = block.gated
         self.convs = [
             OpenChannelConv(
                 conv, gated_inputs=bool(inputs), gated_outputs=bool(outputs), scratch=scratch
@@ -122,15 +119,11 @@ class TorchBackbone:
 
     def __init__(self, backbone: Backbone) -> None:
         backbone.to(memory_format=torch.channels_last)
-        self.backbone = backbone
+        self.description = describe(backbone)
         self.scratch = Scratch()
         self.stages = [
-            [
-                TorchBlock(block, self.scratch)
-                for block in stage.children()
-                if isinstance(block, GatedResidualBlock)
-            ]
-            for stage in backbone.stages
+            [TorchBlock(block, self.scratch) for block in stage]
+            for stage in self.description.stages
         ]
 
     def __call__(
@@ -152,20 +145,22 @@ class TorchBackbone:
         for i, stage in enumerate(self.stages):
             for j, block in enumerate(stage):
                 forced = forced_logits[len(all_logits)] if block.gate else None
-                returned = j == 0 and (i - 1) in self.backbone.out_indices
+                returned = j == 0 and (i - 1) in self.description.out_indices
                 x, logits = block(x, forced, keep_input=returned)
                 if block.gate:
                     all_logits.append(logits)
-            if i in self.backbone.out_indices:
+            if i in self.description.out_indices:
                 outs.append(x.permute(0, 3, 1, 2))
         return tuple(outs), all_logits
 
     def _stem(self, x: Tensor) -> Tensor:
         """What comes before the first stage."""
-        backbone = self.backbone
-        if isinstance(backbone, GatedResNetCifar):
-            return F.relu(backbone.conv1(x), inplace=True)
-        for module in backbone.stem_modules:
-            x = module(x)
-        x = backbone.maxpool(x)  # before ReLU: they commute, and a quarter of the pixels remains
-        return x if backbone.deep_stem else F.relu(x, inplace=True)
+        *layers, last = self.description.stem
+        for layer in layers:
+            x = F.relu(layer.conv(x), inplace=True)
+        x = last.conv(x)
+        if (
+            self.description.max_pool
+        ):  # before ReLU: they commute, and a quarter of the pixels remains
+            x = F.max_pool2d(x, kernel_size=3, stride=2, padding=1)
+        return F.relu(x, inplace=True)

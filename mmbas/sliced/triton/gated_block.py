@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from mmbas.blocks import GatedResidualBlock
+from mmbas.backbones.description import Block
 from mmbas.sliced.triton.fastest import call_ms, fastest, timing_possible
 from mmbas.sliced.triton.gated_conv import (
     GatedConv,
@@ -31,11 +31,11 @@ class GatedBlock:
         way: ``'sliced'`` or ``'masked'`` always; None measures.
     """
 
-    def __init__(self, block: GatedResidualBlock, way: str | None = None) -> None:
+    def __init__(self, block: Block, way: str | None = None) -> None:
         self.block = block
         self.way = way
         self._ways: dict[object, str] = {}
-        gated = block.inner_gates
+        gated = block.gated
         self.convs = [
             GatedConv(conv, in_gated=before is not None, out_gated=after is not None)
             for conv, before, after in zip(block.convs, [None, *gated], [*gated, None], strict=True)
@@ -48,7 +48,7 @@ class GatedBlock:
             x: The block's input.
             logits: Gate logits, (N, G).
         """
-        shortcut = x if self.block.downsample is None else self.block.downsample(x)
+        shortcut = x if self.block.shortcut is None else self.block.shortcut.module(x)
         shortcut = shortcut.contiguous(memory_format=torch.channels_last)
         ways = {
             "sliced": lambda: self.sliced(x, shortcut, logits),
@@ -67,7 +67,7 @@ class GatedBlock:
         """The open channels only."""
         opened: list[OpenChannels | None] = [
             None if gated is None else list_open_channels(logits, gated)
-            for gated in self.block.inner_gates
+            for gated in self.block.gated
         ]
         out = x.permute(0, 2, 3, 1)
         *inner, last = zip(self.convs, [None, *opened], [*opened, None], strict=True)
@@ -80,4 +80,10 @@ class GatedBlock:
 
     def masked(self, x: Tensor, shortcut: Tensor, logits: Tensor) -> Tensor:
         """All channels, closed ones zeroed."""
-        return F.relu(self.block.residual(x, (logits > 0).to(x.dtype)) + shortcut)
+        gates = (logits > 0).to(x.dtype)
+        *inner, last = self.block.convs
+        for conv, gated in zip(inner, self.block.gated, strict=True):
+            x = F.relu(conv(x), inplace=True)
+            if gated is not None:
+                x = x * gates[:, gated, None, None]
+        return F.relu(last(x) + shortcut)

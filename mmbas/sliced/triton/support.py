@@ -10,8 +10,7 @@ import os
 import torch
 from torch import nn
 
-from mmbas.backbones import GatedResNet, GatedResNetCifar
-from mmbas.blocks import GatedResidualBlock
+from mmbas.backbones.description import Description, UnsupportedError, describe
 
 DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 
@@ -26,15 +25,16 @@ def why_unsupported(backbone: nn.Module) -> str | None:
 
     Args:
         backbone: In evaluation mode, its norm layers folded into the convolutions
-            (``mmcv.cnn.fuse_conv_bn``).
+            (:func:`mmbas.sliced.folding.fold_norms`).
     """
-    if not isinstance(backbone, GatedResNet | GatedResNetCifar):
-        return f"{type(backbone).__name__} is neither GatedResNet nor GatedResNetCifar"
-    blocks = [module for module in backbone.modules() if isinstance(module, GatedResidualBlock)]
-    convs = [conv for block in blocks for conv in block.convs]
+    try:
+        description = describe(backbone)
+    except UnsupportedError as error:
+        return str(error)
+    convs = [conv for block in description.blocks for conv in block.convs]
     return (
         _why_not_here(backbone)
-        or _why_not_prepared(backbone, blocks)
+        or _why_not_prepared(backbone, description)
         or next((reason for conv in convs if (reason := _why_not_conv(conv))), None)
     )
 
@@ -66,12 +66,12 @@ def _why_not_here(backbone: nn.Module) -> str | None:
     return None
 
 
-def _why_not_prepared(backbone: nn.Module, blocks: list[GatedResidualBlock]) -> str | None:
+def _why_not_prepared(backbone: nn.Module, description: Description) -> str | None:
     if backbone.training:
         return "the model is in training mode"
-    if all(block.gate is None for block in blocks):
+    if not description.gates:
         return "the model has no gates"
-    if any(not isinstance(norm, nn.Identity) for block in blocks for norm in block.norms):
+    if any(type(layer.norm) is not nn.Identity for layer in description.layers):
         return "norm layers are not folded into the convolutions"
     return None
 

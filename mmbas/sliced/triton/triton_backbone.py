@@ -13,8 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mmbas.backbones import GatedResNet, GatedResNetCifar
-from mmbas.blocks import GatedResidualBlock
+from mmbas.backbones.description import describe
 from mmbas.gates import Gate
 from mmbas.sliced.triton.support import why_unsupported
 
@@ -42,16 +41,19 @@ class TritonBackbone:
             raise ValueError(f"expected a backbone for the Triton path, but {reason}")
         if way not in (None, "sliced", "masked"):
             raise ValueError(f"expected way 'sliced', 'masked' or None, but got {way!r}")
-        assert isinstance(backbone, GatedResNet | GatedResNetCifar)
         # Only here: Triton is optional.
         from mmbas.sliced.triton.gated_block import GatedBlock
 
         self.backbone = backbone.to(memory_format=torch.channels_last)
         weight = next(backbone.parameters())
         self.device, self.dtype = weight.device, weight.dtype
+        self.description = describe(backbone)
         self._stages: list[list[tuple[nn.Module, GatedBlock | None]]] = [
-            [(block, None if block.gate is None else GatedBlock(block, way)) for block in blocks]
-            for blocks in map(_blocks, backbone.stages)
+            [
+                (block.module, None if block.gate is None else GatedBlock(block, way))
+                for block in blocks
+            ]
+            for blocks in self.description.stages
         ]
 
     @property
@@ -96,7 +98,7 @@ class TritonBackbone:
                     continue
                 logits.append(_gate_logits(gated.block.gate, out, next(remaining)))
                 out = gated(out, logits[-1])
-            if i in self.backbone.out_indices:
+            if i in self.description.out_indices:
                 outs.append(out)
         return tuple(outs), logits
 
@@ -120,17 +122,10 @@ class TritonBackbone:
             )
 
     def _stem(self, x: Tensor) -> Tensor:
-        """What precedes the stages, as in the backbone's own forward pass."""
-        backbone = self.backbone
-        if isinstance(backbone, GatedResNetCifar):
-            return F.relu(backbone.get_submodule(backbone._norm1_name)(backbone.conv1(x)))
-        for module in backbone.stem_modules:
-            x = module(x)
-        return backbone.maxpool(x if backbone.deep_stem else F.relu(x))
-
-
-def _blocks(stage: nn.Module) -> list[GatedResidualBlock]:
-    return [block for block in stage.children() if isinstance(block, GatedResidualBlock)]
+        """What precedes the stages."""
+        for layer in self.description.stem:
+            x = F.relu(layer.conv(x), inplace=True)
+        return F.max_pool2d(x, 3, 2, 1) if self.description.max_pool else x
 
 
 def _gate_logits(gate: Gate | None, x: Tensor, forced: Tensor | float | None) -> Tensor:

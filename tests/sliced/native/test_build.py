@@ -111,10 +111,10 @@ def test_no_compiler(monkeypatch):
 def test_without_compiler_the_reason_is_given(monkeypatch, tmp_path):
     lines = """
 import sys
-from mmcv.cnn import fuse_conv_bn
+from mmbas.sliced.folding import folded
 from mmbas.backbones import GatedResNetCifar
 from mmbas.sliced.native import why_unsupported
-print(why_unsupported(fuse_conv_bn(GatedResNetCifar(20).eval())))
+print(why_unsupported(folded(GatedResNetCifar(20).eval())))
 """
     environment = {**os.environ, "CXX": "no-such-compiler"}
     root = Path(__file__).resolve().parents[3]

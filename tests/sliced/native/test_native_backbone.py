@@ -5,8 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
-from mmcv.cnn import fuse_conv_bn
-from mmengine.model import BaseModule
+from one_block import OneBlock
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
@@ -14,7 +13,8 @@ from mmbas.backbones import GatedResNet, GatedResNetCifar
 from mmbas.backbones.gated_resnet_cifar import SubsampleShortcut
 from mmbas.blocks import GatedBasicBlock, GatedBottleneck
 from mmbas.gates import force_gate_logits, named_gates, record_gate_outputs
-from mmbas.sliced.native import NativeBackbone, placement
+from mmbas.sliced.folding import folded
+from mmbas.sliced.native import NativeBackbone, memory_sharing
 from mmbas.sliced.native.build import BuildError, find_compiler
 from mmbas.sliced.native.instruction_sets import ENVIRONMENT_VARIABLE, available
 
@@ -54,7 +54,7 @@ def randomize(model):
             nn.init.uniform_(module.running_var, 0.5, 1.5)
             nn.init.uniform_(module.weight, 0.5, 1.0)
             nn.init.uniform_(module.bias, -0.2, 0.2)
-    return fuse_conv_bn(model.eval()).requires_grad_(False)
+    return folded(model.eval())
 
 
 def assert_same(model, x, forced, *, native=None):
@@ -72,19 +72,6 @@ def assert_same(model, x, forced, *, native=None):
         torch.testing.assert_close(output, reference, rtol=0, atol=tolerance)
     for name, own in zip(names, logits, strict=True):
         torch.testing.assert_close(own, records[name][0].logits.float(), rtol=1e-4, atol=1e-4)
-
-
-class OneBlock(GatedResNetCifar):
-    """A backbone of a 3x3 convolution and one block."""
-
-    def __init__(self, channels, block):
-        BaseModule.__init__(self)
-        self.conv1 = nn.Conv2d(3, channels, 3, padding=1)
-        self._norm1_name = "bn1"
-        self.bn1 = nn.Identity()
-        self.stage_names = ["layer1"]
-        self.layer1 = nn.Sequential(block)
-        self.out_indices = (0,)
 
 
 def random_shortcut(rng, channels, out_channels, stride):
@@ -172,7 +159,7 @@ def test_resnet(isa, name):
 
 @pytest.mark.parametrize("name", NETWORKS)
 def test_feature_maps_that_share_memory(name, monkeypatch):
-    monkeypatch.setattr(placement, "UNSHARED_FLOATS", 0)
+    monkeypatch.setattr(memory_sharing, "UNSHARED_FLOATS", 0)
     torch.manual_seed(0)
     model = randomize(GatedResNet(**NETWORKS[name]))
     native = NativeBackbone(model)
@@ -185,7 +172,7 @@ def test_sharing_memory_saves_memory(monkeypatch):
     model = randomize(GatedResNet(50, **DILATED))
     sizes = []
     for unshared in (1 << 40, 0):
-        monkeypatch.setattr(placement, "UNSHARED_FLOATS", unshared)
+        monkeypatch.setattr(memory_sharing, "UNSHARED_FLOATS", unshared)
         native = NativeBackbone(model)
         sizes.append(native._workspaces_for((128, 256, 1)).plan.workspace_floats)
     assert sizes[1] < 0.75 * sizes[0]

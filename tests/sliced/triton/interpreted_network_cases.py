@@ -173,7 +173,7 @@ def test_wrong_input_is_refused():
 def test_what_is_not_supported_is_said():
     supported = prepared(GatedResNetCifar(20))
     assert why_unsupported(supported) is None
-    assert "Linear is neither" in why_unsupported(nn.Linear(1, 1))
+    assert "Linear is not a gated ResNet" in why_unsupported(nn.Linear(1, 1))
     assert "not folded" in why_unsupported(GatedResNetCifar(20).eval())
     assert "no gates" in why_unsupported(prepared(GatedResNetCifar(20, gate=None)))
     assert "float64" in why_unsupported(prepared(GatedResNetCifar(20)).double())

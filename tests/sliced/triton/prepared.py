@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import torch
-from mmcv.cnn import fuse_conv_bn
 from torch import Tensor, nn
 
 from mmbas.gates import named_gates
+from mmbas.sliced.folding import folded
 
 
 def prepared(backbone: nn.Module, dtype: torch.dtype = torch.float32) -> nn.Module:
@@ -17,7 +17,7 @@ def prepared(backbone: nn.Module, dtype: torch.dtype = torch.float32) -> nn.Modu
             nn.init.uniform_(module.bias, -0.5, 0.5)
             nn.init.uniform_(module.running_mean, -0.2, 0.2)
             nn.init.uniform_(module.running_var, 0.5, 2)
-    fused = fuse_conv_bn(backbone.eval()).requires_grad_(False).to(dtype)
+    fused = folded(backbone.eval()).to(dtype)
     for gate in named_gates(fused).values():
         gate.float()
     return fused

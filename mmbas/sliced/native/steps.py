@@ -1,15 +1,16 @@
-"""From a network and an image size to the list of operations that the kernels run."""
+"""From a backbone and an image size to the steps that the kernels run."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from torch import nn
 
-from mmbas.gates import ChannelGate
+from mmbas.backbones.description import Block, Description, Shortcut
+from mmbas.gates import Gate
 from mmbas.sliced.native.feature_maps import FeatureMap, FeatureMaps, Size, tap_shifts
 from mmbas.sliced.native.library import GridStruct, Kind, OpStruct
-from mmbas.sliced.native.network import Block, Network, Shortcut
 from mmbas.sliced.native.packing import PackedConv, PackedGate, PackedWeights
 
 ALL_OPEN = -1
@@ -77,31 +78,32 @@ class Draft:
         return step
 
 
-def draft_network(network: Network, weights: PackedWeights, size: Size) -> Draft:
-    """The steps that run a network on images of ``size`` (H, W)."""
+def draft_steps(description: Description, weights: PackedWeights, size: Size) -> Draft:
+    """The steps that run a backbone on images of ``size`` (H, W)."""
     draft = Draft()
-    planner = _Planner(network, weights, draft)
-    x = planner.stem(size)
-    for index, blocks in enumerate(network.stages):
+    writer = _Writer(description, weights, draft)
+    x = writer.stem(size)
+    for index, blocks in enumerate(description.stages):
         for block in blocks:
-            x = planner.block(block, x, role=f"stage {index}")
-        if index in network.out_indices:
-            planner.output(x)
+            x = writer.block(block, x, role=f"stage {index}")
+        if index in description.out_indices:
+            writer.output(x)
     return draft
 
 
-class _Planner:
-    def __init__(self, network: Network, weights: PackedWeights, draft: Draft) -> None:
-        self.network = network
+class _Writer:
+    def __init__(self, description: Description, weights: PackedWeights, draft: Draft) -> None:
+        self.description = description
         self.weights = weights
         self.draft = draft
         self.num_gates = 0
 
     def stem(self, size: Size) -> Value:
-        x = self._image(self.network.stem[0], size)
-        for i, conv in enumerate(self.network.stem):
+        stem = [layer.conv for layer in self.description.stem]
+        x = self._image(stem[0], size)
+        for i, conv in enumerate(stem):
             x = self._conv(conv, x, role=f"stem {i}", relu=True)
-        return self._max_pool(x) if self.network.max_pool else x
+        return self._max_pool(x) if self.description.max_pool else x
 
     def block(self, block: Block, x: Value, *, role: str) -> Value:
         lists = [ALL_OPEN] * len(block.gated)
@@ -198,20 +200,22 @@ class _Planner:
         return Value(target, channels, self.draft.add(Step(op, x.map, target)))
 
     def _shortcut(self, shortcut: Shortcut, x: Value, role: str) -> Value:
-        if shortcut.conv is None:
-            return self._subsample(x, x.channels + shortcut.new_channels, role=role)
-        if shortcut.pooling > 1:
-            x = self._pool(Kind.AVG_POOL, x, shortcut.pooling, role="shortcut")
-        return self._conv(shortcut.conv, x, role=role)
+        if shortcut.layer is None:
+            return self._subsample(x, x.channels + shortcut.num_new_channels, role=role)
+        pooling = 1 if shortcut.pool is None else int(shortcut.pool.kernel_size)
+        if pooling > 1:
+            x = self._pool(Kind.AVG_POOL, x, pooling, role="shortcut")
+        return self._conv(shortcut.layer.conv, x, role=role)
 
-    def _gate(self, gate: ChannelGate, gated: list[slice | None], x: Value) -> list[int]:
+    def _gate(self, gate: Gate, gated: Sequence[slice | None], x: Value) -> list[int]:
         """Which list holds the open channels after each convolution but the last."""
+        weights = self.weights.of_gate(gate)
         x.step.op.pool = True
         op = OpStruct(
             kind=Kind.GATE,
             in_channels=x.channels,
             out_channels=gate.num_gates,
-            hidden=gate.fc1.out_features,
+            hidden=len(weights.bias),
             tensor=self.num_gates,
         )
         self.num_gates += 1
@@ -222,7 +226,7 @@ class _Planner:
                 start, end, _ = part.indices(gate.num_gates)
                 op.list_starts[op.num_lists], op.list_ends[op.num_lists] = start, end
                 op.num_lists += 1
-        self.draft.add(Step(op, source=x.map, weights=self.weights.of_gate(gate)))
+        self.draft.add(Step(op, source=x.map, weights=weights))
         return lists
 
 

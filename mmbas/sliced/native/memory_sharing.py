@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from mmbas.sliced.native.feature_maps import FeatureMap
 from mmbas.sliced.native.library import Kind, OpStruct
-from mmbas.sliced.native.planning import Draft, Step
+from mmbas.sliced.native.steps import Draft, Step
 
 # Sharing costs clearing: what is padding in one map was pixels in another. Below this it is not
 # worth its time.

@@ -1,0 +1,85 @@
+"""Whether the native kernels can run a backbone."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from mmbas.backbones.description import ConvNorm, Description, Shortcut, UnsupportedError, describe
+from mmbas.gates import ChannelGate, Gate
+
+PADDINGS = {1: (0, 0), 3: (1, 0), 7: (0, 3)}  # kernel size: padding = a * dilation + b
+
+
+def covered_description(backbone: nn.Module) -> Description:
+    """The parts of a backbone that the kernels can run.
+
+    Args:
+        backbone: In evaluation mode, its normalisation folded.
+
+    Raises:
+        UnsupportedError: If they cannot.
+    """
+    description = describe(backbone)
+    if backbone.training:
+        raise UnsupportedError("the backbone is in training mode")
+    _check_tensors(backbone)
+    for layer in description.layers:
+        _check_layer(layer)
+    for block in description.blocks:
+        if block.gate is not None:
+            _check_gate(block.gate, f"{block.name}.gate")
+        if block.shortcut is not None:
+            _check_shortcut(block.shortcut)
+    return description
+
+
+def _check_tensors(backbone: nn.Module) -> None:
+    for name, tensor in backbone.named_parameters():
+        if tensor.device.type != "cpu":
+            raise UnsupportedError(f"{name} is on {tensor.device}, not on the CPU")
+        if tensor.dtype != torch.float32:
+            raise UnsupportedError(f"{name} is {tensor.dtype}, not float32")
+
+
+def _check_layer(layer: ConvNorm) -> None:
+    if type(layer.norm) is not nn.Identity:
+        raise UnsupportedError(f"the norm {type(layer.norm).__name__} is not folded")
+    conv = layer.conv
+    size, stride, dilation, padding = conv.kernel_size, conv.stride, conv.dilation, conv.padding
+    square = all(len(set(pair)) == 1 for pair in (size, stride, dilation))
+    times_dilation, plus = PADDINGS.get(size[0], (-1, 0))
+    expected = times_dilation * dilation[0] + plus
+    if (
+        not square
+        or padding != (expected, expected)
+        or stride[0] > 2
+        or conv.groups != 1
+        or conv.padding_mode != "zeros"
+    ):
+        raise UnsupportedError(f"the convolution {layer.conv_name} is not covered: {conv}")
+
+
+def _check_gate(gate: Gate, name: str) -> None:
+    if type(gate) is not ChannelGate:
+        raise UnsupportedError(f"{name} is a {type(gate).__name__} and not a ChannelGate")
+    for linear in (gate.fc1, gate.fc2):
+        names = {each for each, _ in linear.named_parameters()}
+        if type(linear) is not nn.Linear or not {"weight"} <= names <= {"weight", "bias"}:
+            raise UnsupportedError(f"{name} has a layer that is no plain linear layer: {linear}")
+    norm: nn.Module = gate.norm
+    if not isinstance(norm, _BatchNorm) or norm.running_mean is None:
+        raise UnsupportedError(f"the norm of {name} is no batch norm with statistics: {norm}")
+
+
+def _check_shortcut(shortcut: Shortcut) -> None:
+    if shortcut.layer is None and shortcut.stride != 2:
+        raise UnsupportedError(f"a shortcut of stride {shortcut.stride} is not covered")
+    pool = shortcut.pool
+    if pool is None:
+        return
+    cut = pool.ceil_mode and not pool.count_include_pad and pool.divisor_override is None
+    whole = isinstance(pool.kernel_size, int) and pool.stride == pool.kernel_size
+    if not whole or pool.padding != 0 or not cut:
+        raise UnsupportedError(f"the pooling {pool} is not covered")
