@@ -64,6 +64,28 @@ def test_the_end_of_a_thumbnail_is_not_the_end_of_the_image():
     assert b"\xff\xd9" in with_thumbnail[:-2]
 
 
+def with_fillers(data, count):
+    """A JPEG file with filler bytes before the marker of each segment, as the standard allows."""
+    position, parts = 2, [data[:2]]
+    while data[position + 1] != 0xDA:  # start of scan
+        size = 2 + int.from_bytes(data[position + 2 : position + 4], "big")
+        parts += [b"\xff" * count, data[position : position + size]]
+        position += size
+    return b"".join([*parts, b"\xff" * count, data[position:]])
+
+
+@pytest.mark.parametrize("count", [1, 2, 3])
+def test_filler_bytes_before_markers_are_passed_over(tmp_path, count):
+    whole = encoded(quality=95, subsampling=0)
+    data = with_fillers(whole, count)
+    assert len(data) >= len(whole) + 5 * count
+    assert not is_truncated(data)
+    assert all(is_truncated(data[:size]) for size in range(2, len(data)))
+    for name, content in {"plain.jpg": whole, "filled.jpg": data}.items():
+        (tmp_path / name).write_bytes(content)
+    assert np.array_equal(load(tmp_path / "plain.jpg"), load(tmp_path / "filled.jpg"))
+
+
 def test_every_truncation_of_a_png_is_found():
     data = encoded(form="PNG")
     assert not is_truncated(data)
