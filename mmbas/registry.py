@@ -7,6 +7,9 @@ below are usable in any OpenMMLab project without ``custom_imports``. The module
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 try:
     from mmengine.registry import DATASETS as MMENGINE_DATASETS
     from mmengine.registry import FUNCTIONS as MMENGINE_FUNCTIONS
@@ -45,3 +48,27 @@ TRANSFORMS = Registry(
 FUNCTIONS = Registry(
     "function", parent=MMENGINE_FUNCTIONS, scope="mmbas", locations=["mmbas.datasets"]
 )
+
+
+def type_name(component: Any) -> str:
+    """Name of the class that a component of a config is built from, without scope or module.
+
+    Text configs name types by strings, Python-style configs (``read_base``) hold the classes, and
+    both may hold what is built already.
+
+    >>> type_name(dict(type="mmbas.ConditionalMACs"))
+    'ConditionalMACs'
+    >>> type_name(dict(type=Registry))
+    'Registry'
+
+    Args:
+        component: A dict with ``type``, a type as a string, class or function, or an object.
+
+    Returns:
+        The name; empty for a dict without a type and for None.
+    """
+    kind = component.get("type") if isinstance(component, Mapping) else component
+    if kind is None:
+        return ""
+    name = kind if isinstance(kind, str) else getattr(kind, "__name__", type(kind).__name__)
+    return name.rpartition(".")[2]

@@ -16,12 +16,12 @@ from typing import Any
 
 import numpy as np
 from mmengine.config import Config
-from mmengine.device import get_device
 from mmengine.evaluator import Evaluator
-from mmengine.registry import DATASETS, MODELS, init_default_scope
-from mmengine.runner import Runner, load_checkpoint
+from mmengine.registry import DATASETS, init_default_scope
+from mmengine.runner import Runner
 from rich.progress import track
 from torch import nn
+from torch.utils.data import Subset
 
 from mmbas.analysis import (
     DataSetImages,
@@ -35,8 +35,6 @@ from mmbas.analysis.difficulty import difficulty
 from mmbas.analysis.gate_profile import layer_name
 from mmbas.analysis.report_page import json_ready, overview
 from mmbas.cli.command_line import (
-    check_data_roots,
-    check_has_gates,
     checked_checkpoint,
     config_parser,
     load_config,
@@ -44,7 +42,10 @@ from mmbas.cli.command_line import (
     with_origin,
     write_json,
 )
+from mmbas.cli.data_sets import as_list, check_class_names, check_data_roots, class_names
+from mmbas.cli.trained_model import load_trained_model
 from mmbas.gates import named_gates
+from mmbas.registry import METRICS, type_name
 
 
 @dataclass(frozen=True)
@@ -163,29 +164,28 @@ def build_data(config: Config, split: str, num_images: int | None) -> tuple[Any,
             raise ValueError(
                 f"expected --num-images from 1 to {len(dataset)}, but got {num_images}"
             )
-        dataset.get_subset_(
-            np.linspace(0, len(dataset) - 1, num_images).round().astype(int).tolist()
-        )
+        positions = np.linspace(0, len(dataset) - 1, num_images).round().astype(int)
+        dataset = ImageSubset(dataset, positions.tolist())
     return dataset, Runner.build_dataloader({**loader, "dataset": dataset})
 
 
-def build_model(config: Config, checkpoint: str) -> nn.Module:
-    """The trained model in evaluation mode, on the GPU if there is one."""
-    init_default_scope(config.get("default_scope", "mmengine"))
-    # As the runner does: a checkpoint's gates must see normalised images.
-    preprocessor = config.get("data_preprocessor")
-    model = MODELS.build({"data_preprocessor": preprocessor, **config.model})
-    check_has_gates(model, checkpoint)
-    load_checkpoint(model, checkpoint, map_location="cpu", logger="silent")
-    return model.to(get_device()).eval()
+class ImageSubset(Subset[Any]):
+    """Some images of any data set; mmengine's wrappers of data sets have no subsets."""
+
+    @property
+    def metainfo(self) -> dict[str, Any]:
+        """Of the whole data set."""
+        metainfo: dict[str, Any] = getattr(self.dataset, "metainfo", {})
+        return metainfo
 
 
-def build_evaluator(config: Config, split: str, metainfo: dict[str, Any]) -> Evaluator:
+def build_evaluator(config: Config, split: str, dataset: Any) -> Evaluator:
     """The host's metrics of a split; the report counts what mmbas' own metrics do."""
-    metrics = config.get(f"{split}_evaluator") or []
-    metrics = metrics if isinstance(metrics, (list, tuple)) else [metrics]
-    evaluator = Evaluator([metric for metric in metrics if not metric.type.startswith("mmbas.")])
-    evaluator.dataset_meta = metainfo
+    metrics = as_list(config.get(f"{split}_evaluator"))
+    check_class_names(dataset, metrics)
+    own = METRICS.module_dict
+    evaluator = Evaluator([metric for metric in metrics if type_name(metric) not in own])
+    evaluator.dataset_meta = dataset.metainfo
     return evaluator
 
 
@@ -244,22 +244,23 @@ def main() -> None:
     )
     configs = load_configs(args, models)
     config = configs[args.config]
-    init_default_scope(config.get("default_scope", "mmengine"))
+    init_default_scope(config.get("default_scope") or "mmengine")
     dataset, loader = build_data(config, args.split, args.num_images)
-    classes = [str(name) for name in dataset.metainfo.get("classes", ())]
+    classes = class_names(dataset)
 
     # Before the models run: what is wrong should not cost an hour.
     for model in models:
-        check_gates(build_model(configs[model.config], model.checkpoint), model.config)
-    gates = args.gates and gate_numbers(args.gates, build_model(config, models[0].checkpoint))
+        check_gates(load_trained_model(configs[model.config], model.checkpoint), model.config)
+    first = load_trained_model(config, models[0].checkpoint) if args.gates else None
+    gates = gate_numbers(args.gates, first) if first is not None else None
 
     def profile(name: str, model_config: Config, checkpoint: str) -> GateProfile:
         return profile_gates(
-            build_model(model_config, checkpoint),
+            load_trained_model(model_config, checkpoint),
             track(loader, description=name),
             name=name,
             classes=classes,
-            evaluator=build_evaluator(config, args.split, dataset.metainfo),
+            evaluator=build_evaluator(config, args.split, dataset),
         )
 
     profiles = [profile(model.name, configs[model.config], model.checkpoint) for model in models]

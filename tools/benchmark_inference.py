@@ -21,22 +21,21 @@ from typing import Any
 import torch
 from mmengine.config import Config
 from mmengine.registry import MODELS, init_default_scope
-from mmengine.runner import Runner, load_checkpoint
+from mmengine.runner import Runner
 from torch import nn
 
 from mmbas.cli.command_line import (
-    check_data_roots,
-    check_has_gates,
     checked_checkpoint,
     config_parser,
     format_table,
-    input_shape,
     load_config,
     run_tool,
     set_threads,
     with_origin,
     write_json,
 )
+from mmbas.cli.data_sets import check_data_roots, input_shape
+from mmbas.cli.trained_model import load_weights, with_preprocessor
 from mmbas.gates import named_gates
 from mmbas.measure.contenders import Batch, random_gate_batches
 from mmbas.measure.inference_benchmark import Settings, measure
@@ -106,13 +105,11 @@ def build_gated(config: Config, checkpoint: str | None) -> nn.Module:
     """The gated network in evaluation mode."""
     torch.manual_seed(0)
     # As the runner does: a checkpoint's gates must see normalised images.
-    config.model.setdefault("data_preprocessor", config.get("data_preprocessor"))
-    gated: nn.Module = MODELS.build(config.model)
+    gated: nn.Module = MODELS.build(with_preprocessor(config).model)
     if not named_gates(gated):
         raise ValueError("expected a config with gates, but its network has none")
     if checkpoint:
-        check_has_gates(gated, checkpoint)
-        load_checkpoint(gated, checkpoint, map_location="cpu", logger="silent")
+        load_weights(gated, checkpoint)
     return gated.eval()
 
 
@@ -187,7 +184,7 @@ def main() -> None:
     if args.checkpoint:
         checked_checkpoint(args.checkpoint)
     set_threads(args.threads)
-    init_default_scope(config.default_scope)
+    init_default_scope(config.get("default_scope") or "mmengine")
     gated = build_gated(config, args.checkpoint)
     batches = make_batches(config, gated, args)
     settings = Settings(

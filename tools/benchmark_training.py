@@ -23,13 +23,13 @@ from mmbas.cli.allocator import keep_freed_memory
 from mmbas.cli.command_line import (
     config_parser,
     format_table,
-    input_shape,
     load_config,
     run_tool,
     set_threads,
     with_origin,
     write_json,
 )
+from mmbas.cli.data_sets import input_shape
 from mmbas.gates import GateOutput, record_gate_outputs
 from mmbas.measure.timing import interleaved_seconds, median_ms, median_ratio, peak_bytes
 

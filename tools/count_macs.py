@@ -15,12 +15,12 @@ from mmbas.cli.command_line import (
     build_model,
     config_parser,
     format_table,
-    input_shape,
     load_config,
     run_tool,
     with_origin,
     write_json,
 )
+from mmbas.cli.data_sets import input_shape
 from mmbas.costs.cost_table import Cost, cost_table
 from mmbas.costs.mac_count import uncounted_modules
 

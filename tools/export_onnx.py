@@ -8,24 +8,21 @@ float32, 0 to 255, any batch size; normalisation is part of the file.
 from __future__ import annotations
 
 import argparse
-import copy
 from pathlib import Path
 
 import torch
-from mmengine.runner import load_checkpoint
 
 from mmbas.cli.command_line import (
-    build_model,
-    check_has_gates,
     checked_checkpoint,
     config_parser,
-    input_shape,
     load_config,
     run_tool,
     set_threads,
     with_origin,
     write_json,
 )
+from mmbas.cli.data_sets import input_shape
+from mmbas.cli.trained_model import load_trained_model
 from mmbas.compress.onnx_export import (
     OPSET,
     ExportedNetwork,
@@ -69,11 +66,7 @@ def load_network(args: argparse.Namespace) -> ExportedNetwork:
     config = load_config(args.config, args.cfg_options)
     image_size = input_shape(config, args.shape)
     checked_checkpoint(args.checkpoint)
-    if "data_preprocessor" in config:
-        config.model.setdefault("data_preprocessor", copy.deepcopy(config.data_preprocessor))
-    model = build_model(config)
-    check_has_gates(model, args.checkpoint)
-    load_checkpoint(model, args.checkpoint, map_location="cpu", logger="silent")
+    model = load_trained_model(config, args.checkpoint).cpu()
     return ExportedNetwork(model, image_size=image_size, with_gates=args.gates).eval()
 
 

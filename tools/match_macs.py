@@ -7,15 +7,10 @@ two from what its loss saw in training. No labels are used, and nothing is train
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
 
-import torch
 from mmengine.config import Config
-from mmengine.runner import CheckpointLoader
 
 from mmbas.cli.command_line import (
-    check_data_roots,
-    check_has_gates,
     checked_checkpoint,
     config_parser,
     format_table,
@@ -24,9 +19,12 @@ from mmbas.cli.command_line import (
     with_origin,
     write_json,
 )
-from mmbas.cli.trained_model import changes, data_loader, evaluate_test_set, load_model
-from mmbas.compress.chosen_images import select_images
+from mmbas.cli.data_sets import check_data_roots, data_loader
+from mmbas.cli.test_set import changes, evaluate_test_set
+from mmbas.cli.trained_model import load_trained_model, read_checkpoint, save_checkpoint
+from mmbas.compress.chosen_images import ChosenImages
 from mmbas.compress.match_macs import match_macs
+from mmbas.registry import type_name
 
 
 def parse_args() -> argparse.Namespace:
@@ -61,7 +59,7 @@ def parse_args() -> argparse.Namespace:
 def target_of(config: Config) -> float:
     """The target that the network was trained for."""
     for loss in (config.model.get("gate_losses") or {}).values():
-        if loss and loss["type"].endswith("TargetMACsLoss"):
+        if type_name(loss) == "TargetMACsLoss":
             return float(loss["target"])
     raise ValueError("expected --target, since the config has no target-MACs loss, but got none")
 
@@ -72,17 +70,14 @@ def main() -> None:
     target = target_of(config) if args.target is None else args.target
     checked_checkpoint(args.checkpoint)
     check_data_roots(config, [f"{args.data}_dataloader", "test_dataloader"])
-    model = load_model(config, args.checkpoint)
-    check_has_gates(model, args.checkpoint)
+    model = load_trained_model(config, args.checkpoint)
     before = evaluate_test_set(config, model)
-    batches = list(select_images(data_loader(config, args.data), num_images=args.num_images))
-    shift, reached = match_macs(model, batches, target)
+    loader = data_loader(config, args.data)
+    shift, reached = match_macs(model, ChosenImages(loader, args.num_images), target)
     after = evaluate_test_set(config, model)
-    checkpoint = CheckpointLoader.load_checkpoint(args.checkpoint, "cpu", logger="silent")
-    meta = {**checkpoint.get("meta", {}), "logit_shift": shift}
-    Path(args.out).parent.mkdir(parents=True, exist_ok=True)
-    torch.save({"meta": meta, "state_dict": model.cpu().state_dict()}, args.out)
-    num_images = sum(len(batch["data_samples"]) for batch in batches)
+    meta = {**read_checkpoint(args.checkpoint)["meta"], "logit_shift": shift}
+    save_checkpoint(args.out, meta=meta, state_dict=model.cpu().state_dict())
+    num_images = min(args.num_images, len(loader.dataset))
     print(
         f"{shift:+.3f} on all gate logits: {reached:.4f} of the MACs of {num_images} images "
         f"({args.data})"

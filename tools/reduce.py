@@ -11,14 +11,10 @@ import copy
 from collections.abc import Sequence
 from pathlib import Path
 
-import torch
 from mmengine.config import Config
 from mmengine.device import get_device
-from mmengine.runner import CheckpointLoader
 
 from mmbas.cli.command_line import (
-    check_data_roots,
-    check_has_gates,
     checked_checkpoint,
     config_parser,
     format_table,
@@ -27,9 +23,12 @@ from mmbas.cli.command_line import (
     with_origin,
     write_json,
 )
-from mmbas.cli.trained_model import changes, data_loader, evaluate_test_set, load_model
+from mmbas.cli.data_sets import as_list, check_data_roots, class_names, data_loader
+from mmbas.cli.test_set import changes, evaluate_test_set
+from mmbas.cli.trained_model import load_trained_model, read_checkpoint, save_checkpoint
 from mmbas.compress.chosen_images import measure_open_rates, select_images
 from mmbas.compress.reduction import Reduction, check_rates, reduce_model
+from mmbas.registry import type_name
 
 
 def parse_args() -> argparse.Namespace:
@@ -49,18 +48,17 @@ def parse_args() -> argparse.Namespace:
         "--data",
         choices=["train", "val", "test"],
         default="train",
-        help="calibration images: this part of the data, through the test pipeline (train)",
+        help="images to measure the gates on: this part of the data, through the test pipeline "
+        "(train)",
     )
-    parser.add_argument(
-        "--num-images", type=int, metavar="N", help="calibrate with the first N images only"
-    )
+    parser.add_argument("--num-images", type=int, metavar="N", help="only the first N of them")
     parser.add_argument(
         "--min-rate",
         type=float,
         default=0.01,
         metavar="R",
-        help="remove channels that are open for less than this fraction of the calibration images, "
-        "and those that never are (0.01; 0 changes nothing on these images)",
+        help="remove channels that are open for less than this fraction of these images, and those "
+        "that never are (0.01; 0 changes nothing on these images)",
     )
     parser.add_argument(
         "--max-rate",
@@ -73,14 +71,14 @@ def parse_args() -> argparse.Namespace:
         "--classes",
         nargs="+",
         metavar="CLASS",
-        help="calibrate and test with images of these classes only (names, or numbers from 0); "
+        help="measure and test with images of these classes only (names, or numbers from 0); "
         "in segmentation: with images that contain any of them",
     )
     return parser.parse_args()
 
 
 def check_args(args: argparse.Namespace) -> None:
-    """Refuse, before minutes of calibration, what cannot be done or would overwrite an input."""
+    """Refuse, before minutes of measuring, what cannot be done or would overwrite an input."""
     check_rates(args.min_rate, args.max_rate)
     if args.num_images is not None and args.num_images < 1:
         raise ValueError(f"expected --num-images >= 1, but got {args.num_images}")
@@ -97,53 +95,60 @@ def check_args(args: argparse.Namespace) -> None:
 
 
 def class_numbers(names: Sequence[str] | None, known: Sequence[str]) -> list[int] | None:
-    """Numbers of the classes given by name or number."""
+    """Numbers of the classes given by name or number; only numbers where no name is known."""
     if names is None:
         return None
     numbers = []
     for name in names:
         if name in known:
             numbers.append(list(known).index(name))
-        elif name.isdigit() and int(name) < len(known):
+        elif name.isdigit() and (not known or int(name) < len(known)):
             numbers.append(int(name))
         else:
-            raise ValueError(f"expected a class in {', '.join(known)}, but got {name}")
+            choice = ", ".join(known) or "numbers from 0, since the data set names none"
+            raise ValueError(f"expected a class in {choice}, but got {name}")
     return numbers
 
 
 def reduced_config(config: Config, reduction: Reduction, checkpoint: Path) -> Config:
-    """The config of the reduced network; training with it starts from the reduced checkpoint."""
+    """The config of the reduced network; training with it starts from the reduced checkpoint.
+
+    It finds the checkpoint in its own folder, wherever that is: mmengine fills in ``fileDirname``.
+    """
     reduced = copy.deepcopy(config)
     reduced.model.backbone.block_widths = reduction.block_widths
     for part in (reduced.model, reduced.model.backbone):
         # The weights that the original network started from do not fit.
         part.pop("pretrained", None)
-        init_cfg = part.get("init_cfg")
-        if isinstance(init_cfg, dict) and init_cfg.get("type") == "Pretrained":
-            part.pop("init_cfg")
+        initialisations = as_list(part.get("init_cfg"))
+        if any(map(loads_weights, initialisations)):
+            part.init_cfg = [cfg for cfg in initialisations if not loads_weights(cfg)] or None
     if not reduction.has_gates and "gate_losses" in reduced.model:
         reduced.model.gate_losses = None
-    reduced.load_from = str(checkpoint)
+    reduced.load_from = "{{ fileDirname }}/" + checkpoint.name
     # Those of a config written by a training: the reduced network's is a new one, in its own place.
     reduced.resume = False
     reduced.pop("work_dir", None)
     return reduced
 
 
+def loads_weights(init_cfg: object) -> bool:
+    """Whether an initialisation loads a checkpoint."""
+    return type_name(init_cfg) in ("Pretrained", "PretrainedInit")
+
+
 def write_reduced(args: argparse.Namespace, config: Config, reduction: Reduction) -> Config:
     """Write checkpoint and config."""
     out = Path(args.out)
-    reduced = reduced_config(config, reduction, out)
-    source = CheckpointLoader.load_checkpoint(args.checkpoint, map_location="cpu", logger="silent")
+    text = reduced_config(config, reduction, out).pretty_text
     meta = {
         key: value
-        for key, value in source.get("meta", {}).items()
+        for key, value in read_checkpoint(args.checkpoint)["meta"].items()
         if key in ("dataset_meta", "epoch", "iter")
     }
-    meta["cfg"] = reduced.pretty_text
-    torch.save({"meta": meta, "state_dict": reduction.state_dict}, out)
+    save_checkpoint(out, meta={**meta, "cfg": text}, state_dict=reduction.state_dict)
     header = f"# {args.config} reduced by tools/reduce.py; its weights: {out.name}.\n"
-    out.with_suffix(".py").write_text(header + reduced.pretty_text, encoding="utf-8")
+    out.with_suffix(".py").write_text(header + text, encoding="utf-8")
     return load_config(str(out.with_suffix(".py")))
 
 
@@ -153,16 +158,15 @@ def main() -> None:
     checked_checkpoint(args.checkpoint)
     check_args(args)
     check_data_roots(config, [f"{args.data}_dataloader", "test_dataloader"])
-    model = load_model(config, args.checkpoint)
-    check_has_gates(model, args.checkpoint)
+    model = load_trained_model(config, args.checkpoint)
     loader = data_loader(config, args.data)
-    classes = class_numbers(args.classes, loader.dataset.metainfo["classes"])
+    classes = class_numbers(args.classes, class_names(loader.dataset))
     images = select_images(loader, classes=classes, num_images=args.num_images)
     rates, num_images = measure_open_rates(model, images)
     reduction = reduce_model(model.cpu(), rates, min_rate=args.min_rate, max_rate=args.max_rate)
     before = evaluate_test_set(config, model.to(get_device()), classes)
     reduced = write_reduced(args, config, reduction)
-    after = evaluate_test_set(reduced, load_model(reduced, args.out), classes)
+    after = evaluate_test_set(reduced, load_trained_model(reduced, args.out), classes)
     print(
         f"{reduction.num_gates} gates: {reduction.num_removed} channels removed, "
         f"{reduction.num_folded} gates folded, by {num_images} images ({args.data})"

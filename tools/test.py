@@ -15,8 +15,6 @@ from mmengine.runner import Runner
 
 from mmbas.analysis import draw_extremes, is_bgr
 from mmbas.cli.command_line import (
-    check_data_roots,
-    check_has_gates,
     checked_checkpoint,
     config_parser,
     load_config,
@@ -25,7 +23,10 @@ from mmbas.cli.command_line import (
     with_origin,
     write_json,
 )
+from mmbas.cli.data_sets import as_list, check_class_names, check_data_roots, set_pipeline
 from mmbas.cli.launcher import join_processes
+from mmbas.cli.trained_model import load_weights
+from mmbas.registry import type_name
 from mmbas.sliced import AccelerateHook
 
 
@@ -77,18 +78,14 @@ def augment(config: Config) -> None:
             f"expected {' and '.join(missing)} in the config for --tta, but got none; inherit "
             "them, as the segmentation configs do, or test without --tta"
         )
-    dataset = config.test_dataloader.dataset
-    while "dataset" in dataset:
-        dataset = dataset.dataset
-    dataset.pipeline = config.tta_pipeline
+    set_pipeline(config.test_dataloader.dataset, config.tta_pipeline)
     config.model = {**config.tta_model, "module": config.model}
 
 
 def save_macs(config: Config, path: str) -> None:
     """Let the evaluator write the MACs of each image."""
-    evaluators = config.test_evaluator
-    evaluators = evaluators if isinstance(evaluators, list) else [evaluators]
-    others = [e for e in evaluators if not e.type.endswith("ConditionalMACs")]
+    evaluators = as_list(config.test_evaluator)
+    others = [metric for metric in evaluators if type_name(metric) != "ConditionalMACs"]
     config.test_evaluator = [*others, dict(type="mmbas.ConditionalMACs", out_file=path)]
 
 
@@ -130,7 +127,9 @@ def main() -> None:
     if args.tta:
         augment(config)
     runner = Runner.from_cfg(config)
-    check_has_gates(runner.model, args.checkpoint)
+    # The runner loads it again, for its hooks, but only logs what does not fit.
+    load_weights(runner.model, args.checkpoint)
+    check_class_names(runner.test_loop.dataloader.dataset, config.test_evaluator)
     if args.sliced:
         runner.register_hook(AccelerateHook(), priority="LOWEST")
     metrics = runner.test()

@@ -13,7 +13,6 @@ from mmengine.runner import Runner
 
 from mmbas.cli.allocator import keep_freed_memory
 from mmbas.cli.command_line import (
-    check_data_roots,
     checked_checkpoint,
     config_parser,
     load_config,
@@ -22,6 +21,7 @@ from mmbas.cli.command_line import (
     with_origin,
     write_json,
 )
+from mmbas.cli.data_sets import check_data_roots
 from mmbas.cli.launcher import join_processes
 
 

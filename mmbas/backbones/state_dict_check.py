@@ -71,7 +71,13 @@ def _check_same_blocks(own: dict[str, Tensor], given: dict[str, Tensor]) -> None
 
 
 def _check_same_stem(own: dict[str, Tensor], given: dict[str, Tensor]) -> None:
-    missing = [key for key in own if not key.startswith("layer") and key not in given]
+    missing = [
+        key
+        for key in own
+        if not key.startswith("layer")
+        and not key.endswith("num_batches_tracked")  # old files lack these counters
+        and key not in given
+    ]
     if missing:
         raise ValueError(
             f"expected a checkpoint with the same stem, but it lacks {missing[0]} and "

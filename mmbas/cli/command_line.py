@@ -3,25 +3,25 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import json
 import os
+import re
+import shlex
 import sys
 import traceback
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 from urllib.error import URLError
 
 import torch
 from mmengine.config import Config, DictAction
 from mmengine.dist import is_main_process
-from mmengine.model import BaseTTAModel, is_model_wrapper
-from mmengine.runner import CheckpointLoader
 from torch import nn
 
 from mmbas.cli.environment import describe
-from mmbas.gates import named_gates
 from mmbas.hooks.checkpoint_file import is_whole_checkpoint
 
 # mmbas uses nothing of mmcv.ops, so its absence is no news to a user.
@@ -71,29 +71,6 @@ def load_config(path: str, options: dict[str, Any] | None = None) -> Config:
     return config
 
 
-def check_data_roots(config: Config, loaders: Sequence[str]) -> None:
-    """Refuse a config whose data is not there, before anything is built.
-
-    Args:
-        config: With ``train_dataloader`` etc.
-        loaders: Which of them are needed.
-
-    Raises:
-        ValueError: With the folder that does not exist and how to set another one.
-    """
-    for loader in loaders:
-        dataset = (config.get(loader) or {}).get("dataset") or {}
-        while "dataset" in dataset:
-            dataset = dataset["dataset"]
-        root = dataset.get("data_root")
-        downloads = dataset.get("type", "").endswith(("CIFAR10", "CIFAR100"))
-        if root and not downloads and "://" not in root and not Path(root).is_dir():
-            raise ValueError(
-                f"expected the data of {loader} in the folder {root}, but it does not exist; set "
-                f"another with --cfg-options {loader}.dataset.data_root=FOLDER"
-            )
-
-
 def checked_file(path: str, what: str) -> str:
     """The path, if the file exists.
 
@@ -121,54 +98,11 @@ def checked_checkpoint(path: str) -> str:
     return path
 
 
-def check_has_gates(model: nn.Module, path: str) -> None:
-    """Refuse a checkpoint without the gates of ``model``: its gates would decide at random.
-
-    ``model`` may be wrapped for several processes, and for a test with augmentations.
-
-    Raises:
-        ValueError: If it has none of their tensors.
-    """
-    inner: Any = model.module if is_model_wrapper(model) else model
-    inner = inner.module if isinstance(inner, BaseTTAModel) else inner
-    checkpoint = CheckpointLoader.load_checkpoint(path, map_location="cpu", logger="silent")
-    given = checkpoint.get("state_dict", checkpoint)
-    gates = [
-        f"{name}.{key}" for name, gate in named_gates(inner).items() for key in gate.state_dict()
-    ]
-    if gates and not any(key in given for key in gates):
-        raise ValueError(
-            f"expected a checkpoint with trained gates, but {path} has none of their {len(gates)} "
-            f"tensors, e.g. {gates[0]}; use the config that it was trained with"
-        )
-
-
-def input_shape(config: Config, shape: Sequence[int] | None) -> tuple[int, int]:
-    """Height and width of the images: ``shape`` if given, else the crop of the training pipeline.
-
-    Raises:
-        ValueError: If there is neither.
-    """
-    if shape:
-        return (shape[0], shape[0]) if len(shape) == 1 else (shape[0], shape[1])
-    pipeline = ((config.get("train_dataloader") or {}).get("dataset") or {}).get("pipeline") or []
-    for transform in reversed(pipeline):
-        size = transform.get("crop_size") or (
-            transform.get("scale") if transform["type"].endswith("RandomResizedCrop") else None
-        )
-        if size:
-            return (size, size) if isinstance(size, int) else (size[0], size[1])
-    raise ValueError(
-        "expected a crop size in the config's training pipeline, but found none; give the image "
-        "size with --shape HEIGHT WIDTH"
-    )
-
-
 def build_model(config: Config) -> nn.Module:
     """The config's model in evaluation mode, on the CPU."""
     from mmengine.registry import MODELS, init_default_scope
 
-    init_default_scope(config.get("default_scope", "mmengine"))
+    init_default_scope(config.get("default_scope") or "mmengine")
     model: Any = MODELS.build(config.model)
     return model.eval()
 
@@ -185,12 +119,15 @@ def with_origin(result: dict[str, Any], config: str) -> dict[str, Any]:
 
 
 def own_command() -> str:
-    """The command line that is running, without ``--out-json FILE``, which no result depends on."""
-    arguments = sys.argv[1:]
+    """The command line that is running, quoted so that a shell runs it again.
+
+    ``--out-json FILE`` is left out, since no result depends on it.
+    """
+    arguments = [argument for argument in sys.argv[1:] if not argument.startswith("--out-json=")]
     if "--out-json" in arguments:
         position = arguments.index("--out-json")
         del arguments[position : position + 2]
-    return " ".join(["python", os.path.relpath(sys.argv[0]), *arguments])
+    return shlex.join(["python", os.path.relpath(sys.argv[0]), *arguments])
 
 
 def write_json(path: str | None, result: dict[str, Any]) -> None:
@@ -219,38 +156,80 @@ def format_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def run_tool(main: Callable[[], None]) -> None:
-    """Run a tool; input that mmbas or the file system refuses is one line and exit code 2.
+    """Run a tool; what mmbas or the operating system refuses is one line and exit code 2.
 
     Errors from anywhere else keep their traceback: they may be bugs.
     """
     try:
         main()
     except URLError as error:
-        sys.stderr.write(
-            f"error: expected a network to download what the config names, but got {error}; put "
-            "the files in place first, see docs/data.md\n"
+        _fail(
+            f"expected a network to download what the config names, but got {error}; put the "
+            "files in place first, see docs/data.md"
         )
-        sys.exit(2)
-    except (PermissionError, NotADirectoryError, IsADirectoryError, FileExistsError) as error:
-        sys.stderr.write(
-            f"error: expected a path to read or write, but got {error.filename}: {error.strerror}\n"
-        )
-        sys.exit(2)
+    except OSError as error:
+        _fail(_about_files(error))
     except (ValueError, TypeError, FloatingPointError) as error:
         if not _raised_by_mmbas(error):
             raise
-        sys.stderr.write(f"error: {error}\n")
-        sys.exit(2)
+        _fail(_message(error))
+    except RuntimeError as error:
+        # torch reports failed writes without their number, a loader's worker as a text.
+        if not any(sign in str(error) for sign in _WRITE_FAILURES):
+            raise
+        _fail(f"expected to write a file, but got {_last_line(error)}; is the disk full?")
+
+
+# How torch words a full disk or quota: its writer of archives, the shared memory of a loader.
+_WRITE_FAILURES = ("PytorchStreamWriter failed", "iostream error", "No space left on device")
+
+
+def _fail(message: str) -> NoReturn:
+    sys.stderr.write(f"error: {message}\n")
+    sys.exit(2)
+
+
+def _about_files(error: OSError) -> str:
+    """One line about an error of the operating system."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return (
+            f"expected space to write {error.filename or 'a file'}, but got {error.strerror}; free "
+            "some, or write elsewhere"
+        )
+    if error.filename is None or error.strerror is None:
+        return f"expected a path to read or write, but got {_last_line(error)}"
+    return f"expected a path to read or write, but got {error.filename}: {error.strerror}"
+
+
+def _last_line(error: Exception) -> str:
+    """The last line of an error's text."""
+    lines = str(error).strip().splitlines()
+    return lines[-1] if lines else type(error).__name__
+
+
+def _is_from_worker(error: BaseException) -> bool:
+    """Whether a loader's worker process had the error; its text then is a whole traceback."""
+    return "in DataLoader worker process" in str(error).partition("\n")[0]
+
+
+def _message(error: Exception) -> str:
+    """What an error says, in one line."""
+    if _is_from_worker(error):
+        return _last_line(error).partition(": ")[2]
+    return str(error)
 
 
 def _raised_by_mmbas(error: BaseException | None) -> bool:
     """Whether the error, or one that a registry wrapped, comes from a raise in this project."""
     folders = (Path(__file__).resolve().parents[1], Path(sys.argv[0]).resolve().parent)
     while error is not None:
-        frames = traceback.extract_tb(error.__traceback__)
-        if frames and Path(frames[-1].filename).resolve().is_relative_to(folders[0]):
+        if _is_from_worker(error):
+            files = re.findall(r'^ *File "(.+)", line', str(error), flags=re.MULTILINE)
+        else:
+            files = [frame.filename for frame in traceback.extract_tb(error.__traceback__)]
+        if files and Path(files[-1]).resolve().is_relative_to(folders[0]):
             return True
-        if frames and Path(frames[-1].filename).resolve().parent == folders[1]:
+        if files and Path(files[-1]).resolve().parent == folders[1]:
             return True
         error = error.__cause__ or error.__context__
     return False

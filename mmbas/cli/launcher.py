@@ -10,6 +10,8 @@ import torch.distributed as dist
 from mmengine.config import Config
 from mmengine.device import get_device
 
+from mmbas.registry import type_name
+
 # What each launcher calls RANK, WORLD_SIZE and LOCAL_RANK; torchrun sets those names themselves.
 _VARIABLES = {
     "slurm": ("SLURM_PROCID", "SLURM_NTASKS", "SLURM_LOCALID"),
@@ -74,9 +76,9 @@ def _set_variables(launcher: str) -> None:
 
 
 def _replace_sync_bn(settings: Any) -> None:
-    """Name BN wherever nested dicts and lists name SyncBN."""
+    """Name BN wherever nested dicts and lists name SyncBN, or hold its class."""
     if isinstance(settings, dict):
-        if settings.get("type") == "SyncBN":
+        if type_name(settings) in ("SyncBN", "SyncBatchNorm"):
             settings["type"] = "BN"
         settings = list(settings.values())
     if isinstance(settings, list | tuple):

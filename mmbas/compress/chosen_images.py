@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -49,6 +50,22 @@ def select_images(
             return
 
 
+@dataclass(frozen=True)
+class ChosenImages:
+    """:func:`select_images` as often as it is iterated over; holds one batch at a time.
+
+    Attributes:
+        batches: A data loader, or other batches that can be iterated over repeatedly.
+        num_images: At most so many, the first ones; None selects all.
+    """
+
+    batches: Iterable[Batch]
+    num_images: int | None = None
+
+    def __iter__(self) -> Iterator[Batch]:
+        return select_images(self.batches, num_images=self.num_images)
+
+
 def classes_of(sample: Any) -> set[int]:
     """The label of an image, or the classes of its label map."""
     if "gt_sem_seg" in sample:
@@ -83,7 +100,7 @@ def measure_open_rates(model: Any, batches: Iterable[Batch]) -> tuple[dict[str, 
             num_open += sample_field(sample.to_dict(), "gates")
             num_images += 1
     if num_images == 0:
-        raise ValueError("expected images to calibrate with, but none was selected")
+        raise ValueError("expected images to measure the gates on, but none was selected")
     rates = (num_open / num_images).split(list(num_gates.values()))
     return dict(zip(num_gates, rates, strict=True)), num_images
 

@@ -7,7 +7,7 @@ logits corrects that, and moves a network that was trained for one budget to ano
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import torch
@@ -22,13 +22,14 @@ BOUNDS = (0.5, 4.0, 32.0)
 SHIFT_TOLERANCE = 1e-3
 
 
-def match_macs(model: Any, batches: Sequence[Batch], target: float) -> tuple[float, float]:
+def match_macs(model: Any, batches: Iterable[Batch], target: float) -> tuple[float, float]:
     """Shift the logits of all gates so that an average image costs ``target``; in place.
 
     Args:
         model: In evaluation mode; leaves ``macs`` on its data samples, as models with
             :class:`mmbas.models.GateLossMixin` do. Its gates are :class:`mmbas.gates.ChannelGate`.
-        batches: What ``model.test_step`` takes; run some ten times.
+        batches: What ``model.test_step`` takes. They are iterated over some ten times, so a loader
+            needs no memory for more than one of them; an iterator, which ends, is refused.
         target: Conditional MACs as a fraction of the dense MACs, in (0, 1).
 
     Returns:
@@ -40,6 +41,11 @@ def match_macs(model: Any, batches: Sequence[Batch], target: float) -> tuple[flo
     """
     if not 0 < target < 1:
         raise ValueError(f"expected target in (0, 1), but got {target}")
+    if isinstance(batches, Iterator):
+        raise ValueError(
+            "expected batches that can be iterated over repeatedly, such as a data loader, but got "
+            f"the iterator {type(batches).__name__}"
+        )
     gates = named_gates(model).values()
     kinds = sorted({type(gate).__name__ for gate in gates})
     if kinds != ["ChannelGate"]:

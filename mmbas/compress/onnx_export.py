@@ -175,7 +175,7 @@ def require_packages(*packages: str) -> None:
     if missing:
         raise ValueError(
             f"expected the packages {', '.join(packages)}, but {', '.join(missing)} is missing; "
-            "run pip install 'mmbas[export]'"
+            f"run pip install {' '.join(missing)}"
         )
 
 

@@ -73,7 +73,9 @@ class CheckedSegmentation(BaseSegDataset):
             )
 
     def _check_labels(self, labels: Any, idx: int) -> None:
-        num_classes = len(self._metainfo["classes"])
+        num_classes = len(self._metainfo.get("classes") or ())
+        if not num_classes:  # a data set that names no classes has no range of labels
+            return
         foreign = labels[(labels >= num_classes) & (labels != self.ignore_index)]
         if foreign.numel():
             raise ValueError(

@@ -67,6 +67,10 @@ class HeldOut:
         """Annotation of an image, as the hosts' data sets give it."""
         return self.dataset.get_data_info(int(self.indices[index]))
 
+    def get_cat_ids(self, index: int) -> list[int]:
+        """Classes of an image, which ``ClassBalancedDataset`` asks for."""
+        return self.dataset.get_cat_ids(int(self.indices[index]))
+
     def __getitem__(self, index: int) -> Any:
         return self.dataset[int(self.indices[index])]
 

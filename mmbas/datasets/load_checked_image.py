@@ -8,6 +8,7 @@ import mmcv
 import numpy as np
 from mmcv.transforms import LoadImageFromFile
 from mmengine import fileio
+from numpy.typing import NDArray
 
 from mmbas.registry import TRANSFORMS
 
@@ -48,28 +49,51 @@ class LoadCheckedImage(LoadImageFromFile):
     """``mmcv.LoadImageFromFile`` with errors that name the file.
 
     Some versions of OpenCV fill the missing part of a truncated JPEG with grey and say nothing,
-    others return no image. Here a truncated file is an error, as is one that cannot be decoded.
-    Greyscale and CMYK files come out with three channels. The arguments are those of the host.
+    others return no image. Here a truncated file is an error, as is one that is empty or cannot be
+    decoded. Greyscale and CMYK files come out with three channels. The arguments are those of the
+    host; with ``ignore_empty=True`` such a file gives None, which a training data set skips.
 
     Raises:
-        ValueError: When a sample is read, if its file is truncated or no image.
+        ValueError: When a sample is read, if its file is empty, truncated or no image.
     """
 
-    def transform(self, results: dict[str, Any]) -> dict[str, Any]:
+    def transform(self, results: dict[str, Any]) -> dict[str, Any] | None:
         """Add ``img``, ``img_shape`` and ``ori_shape`` for ``img_path``."""
-        path = results["img_path"]
-        data = fileio.get(path, backend_args=self.backend_args)
-        advice = "replace the file by its original, or take it out of the data set"
-        if is_truncated(data):
-            raise ValueError(
-                f"expected a whole image in {path}, but the file ends within it, after "
-                f"{len(data)} bytes; {advice}"
-            )
-        image = mmcv.imfrombytes(data, flag=self.color_type, backend=self.imdecode_backend)
-        if image is None:
-            raise ValueError(f"expected an image in {path}, but it cannot be decoded; {advice}")
+        try:
+            image = self._load(results["img_path"])
+        except (OSError, ValueError):
+            if self.ignore_empty:
+                return None
+            raise
         if self.to_float32:
             image = image.astype(np.float32)
         results["img"] = image
         results["img_shape"] = results["ori_shape"] = image.shape[:2]
         return results
+
+    def _load(self, path: str) -> NDArray[Any]:
+        """The decoded image, shape (H, W, 3), or (H, W) where ``color_type`` says so."""
+        data = self._read(path)
+        advice = "replace the file by its original, or take it out of the data set"
+        if not data:
+            raise ValueError(f"expected an image in {path}, but the file is empty; {advice}")
+        if is_truncated(data):
+            raise ValueError(
+                f"expected a whole image in {path}, but the file ends within it, after "
+                f"{len(data)} bytes; {advice}"
+            )
+        undecodable = f"expected an image in {path}, but it cannot be decoded; {advice}"
+        try:
+            image = mmcv.imfrombytes(data, flag=self.color_type, backend=self.imdecode_backend)
+        except Exception as error:  # each decoder has errors of its own
+            raise ValueError(undecodable) from error
+        if image is None:
+            raise ValueError(undecodable)
+        return image
+
+    def _read(self, path: str) -> bytes:
+        """The file, through the back end that the arguments name."""
+        if self.file_client_args is None:
+            return fileio.get(path, backend_args=self.backend_args)
+        client = fileio.FileClient.infer_client(self.file_client_args, path)
+        return client.get(path)

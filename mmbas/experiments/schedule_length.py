@@ -7,6 +7,8 @@ from typing import Any
 
 from mmengine.config import Config
 
+from mmbas.registry import type_name
+
 LENGTH_KEYS = ("begin", "end", "T_max", "step_size")
 WINDOW_KEYS = ("begin", "end")
 
@@ -38,7 +40,7 @@ def scale_schedule(config: Config, length: int) -> Config:
     for scheduler in _as_list(scaled.param_scheduler):
         _scale_scheduler(scheduler, factor)
     for hook in scaled.get("custom_hooks") or []:
-        if hook["type"].endswith("ScheduleHook"):
+        if type_name(hook).endswith("ScheduleHook"):
             for window in _windows(hook):
                 window.update({key: window[key] * factor for key in WINDOW_KEYS})
     return scaled

@@ -11,16 +11,15 @@ from mmengine.config import Config
 
 from mmbas.backbones import GatedResNetCifar
 from mmbas.cli.command_line import (
-    check_data_roots,
-    check_has_gates,
     checked_checkpoint,
     format_table,
-    input_shape,
     run_tool,
     with_origin,
     write_json,
 )
+from mmbas.cli.data_sets import check_data_roots, input_shape
 from mmbas.cli.environment import describe
+from mmbas.cli.trained_model import load_weights
 from mmbas.losses import BetaPrior
 from mmbas.registry import MODELS
 
@@ -120,9 +119,9 @@ def test_missing_network_says_what_to_do(capsys):
 def test_checkpoint_without_gates_is_refused(tmp_path):
     path = str(tmp_path / "plain.pth")
     torch.save(dict(state_dict=GatedResNetCifar(20, gate=None).state_dict()), path)
-    check_has_gates(GatedResNetCifar(20, gate=None), path)
+    load_weights(GatedResNetCifar(20, gate=None), path)
     with pytest.raises(ValueError, match=r"none of their 72 tensors, e\.g\. layer1\.0\.gate"):
-        check_has_gates(GatedResNetCifar(20), path)
+        load_weights(GatedResNetCifar(20), path)
 
 
 def test_checkpoint_must_be_whole(tmp_path):

@@ -69,5 +69,5 @@ def test_rates_are_split_by_gate():
         "first": [0.75],
         "second": [0.25, 0.0],
     }
-    with pytest.raises(ValueError, match="expected images to calibrate with"):
+    with pytest.raises(ValueError, match="expected images to measure the gates on"):
         measure_open_rates(TwoGates(), [])

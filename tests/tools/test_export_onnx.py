@@ -54,6 +54,8 @@ def test_wrong_input_is_one_line(checkpoint, tmp_path):
     out = tmp_path / "gated.onnx"
     assert "expected a checkpoint at" in error_of("export_onnx", DIGITS, tmp_path / "no.pth", out)
     plain = "configs/resnet20_cifar10.py"
-    message = error_of("export_onnx", plain, checkpoint, out, "--gates")
+    assert "also has backbone.layer1.0.gate" in error_of("export_onnx", plain, checkpoint, out)
+    write_checkpoint(plain, tmp_path / "plain.pth")
+    message = error_of("export_onnx", plain, tmp_path / "plain.pth", out, "--gates")
     assert "expected a model with gates to export" in message
     assert not out.exists()
