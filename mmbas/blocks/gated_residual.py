@@ -18,7 +18,7 @@ from torch.utils.checkpoint import checkpoint
 from mmbas.blocks.block_widths import BlockWidths
 from mmbas.gates.conv_macs import GatedConvMACs, conv_macs, conv_output_size
 from mmbas.gates.gate import Gate
-from mmbas.registry import MODELS
+from mmbas.registry import MODELS, type_name
 
 
 def switch(x: Tensor, gates: Tensor | None) -> Tensor:
@@ -150,6 +150,6 @@ def build_gate(
     built: Any = MODELS.build({**gate, **arguments})
     if not isinstance(built, Gate):
         raise TypeError(f"expected gate to be a config of a mmbas gate, but got {gate}")
-    if norm_cfg["type"] == "SyncBN":
+    if type_name(norm_cfg) in ("SyncBN", "SyncBatchNorm"):
         built = nn.SyncBatchNorm.convert_sync_batchnorm(built)
     return built
