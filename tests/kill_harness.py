@@ -2,8 +2,8 @@
 
 ``python tests/kill_harness.py CONFIG WORK_DIR KILLS SEED LONGEST`` prints one line of JSON: of each
 start the moment it was to be killed at, its exit code and its seconds. Every start is a fork of
-this process, which has imported everything, and runs ``tools/train.py CONFIG --work-dir WORK_DIR
---resume`` until SIGKILL:
+this process, which has imported everything, and runs ``tools/train.py CONFIG --work-dir WORK_DIR``,
+with ``--resume`` once there is a whole checkpoint, until SIGKILL:
 
 - ``time``: after a random time of at most LONGEST seconds;
 - ``write``: in the middle of writing a checkpoint, after a random share of its bytes;
@@ -31,6 +31,7 @@ from mmengine.fileio.backends import LocalBackend
 
 import mmbas.models
 import mmbas.optim  # noqa: F401
+from mmbas.hooks.checkpoint_file import latest_checkpoint
 
 MOMENTS = ("time", "write", "record")
 
@@ -74,7 +75,9 @@ def train(config: str, work_dir: str, moment: str, share: float) -> None:
         kill_while_writing(share)
     elif moment == "record":
         kill_while_recording()
-    sys.argv = ["tools/train.py", config, "--work-dir", work_dir, "--resume"]
+    # A first checkpoint that was cut off is refused by --resume, and written again without.
+    resume = ["--resume"] if latest_checkpoint(work_dir) else []
+    sys.argv = ["tools/train.py", config, "--work-dir", work_dir, *resume]
     runpy.run_path("tools/train.py", run_name="__main__")
 
 

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from mmbas.cli.environment import describe
+from mmbas.hooks.checkpoint_file import latest_checkpoint
 
 ROOT = Path(__file__).resolve().parents[1]
 CONFIG = "configs/resnet20_bas_digits.py"
@@ -88,10 +89,10 @@ def last_checkpoint(work_dir: Path) -> str:
     Raises:
         SystemExit: If the training left none.
     """
-    note = work_dir / "last_checkpoint"
-    if not note.exists():
+    checkpoint = latest_checkpoint(work_dir)
+    if checkpoint is None:
         raise SystemExit(f"quickstart: expected a checkpoint in {work_dir}, the training left none")
-    return note.read_text(encoding="utf-8").strip()
+    return str(checkpoint)
 
 
 def summarise(metrics: dict[str, Any], times: dict[str, Any]) -> dict[str, Any]:

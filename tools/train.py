@@ -23,6 +23,7 @@ from mmbas.cli.command_line import (
 )
 from mmbas.cli.data_sets import check_data_roots
 from mmbas.cli.launcher import join_processes
+from mmbas.hooks.checkpoint_file import checkpoint_number, record_checkpoint_to_resume
 
 
 def parse_args() -> argparse.Namespace:
@@ -40,7 +41,7 @@ def parse_args() -> argparse.Namespace:
         nargs="?",
         const="auto",
         metavar="CHECKPOINT",
-        help="continue from a checkpoint; without one, from the latest in the work dir",
+        help="continue from a checkpoint; without one, from the newest whole one in the work dir",
     )
     parser.add_argument(
         "--amp",
@@ -61,10 +62,36 @@ def merge_arguments(config: Config, args: argparse.Namespace) -> None:
         config.optim_wrapper.setdefault("loss_scale", "dynamic")
     elif args.amp:
         config.optim_wrapper.type = "mmbas.BFloat16OptimWrapper"
-    if args.resume:
-        config.resume = True
-        if args.resume != "auto":
-            config.load_from = checked_checkpoint(args.resume)
+    if args.resume or (config.get("resume") and not config.get("load_from")):
+        set_resume(config, args.resume or "auto")
+
+
+def set_resume(config: Config, checkpoint: str) -> None:
+    """Let the runner resume from ``checkpoint``, or for ``'auto'`` from the work dir's newest one.
+
+    Without a checkpoint in the work dir, the training begins as the config says.
+
+    Raises:
+        ValueError: Before anything is written, if the checkpoint is not whole, or belongs to a
+            later time than the end of the training.
+    """
+    if checkpoint == "auto":
+        found = record_checkpoint_to_resume(config.work_dir)
+    else:
+        found = checked_checkpoint(checkpoint)
+    config.resume = found is not None
+    if found is None:
+        return
+    # Without load_from the runner reads the file last_checkpoint, as in the hosts.
+    config.load_from = None if checkpoint == "auto" else found
+    unit, number = checkpoint_number(found) or ("", 0)
+    key = {"epoch": "max_epochs", "iter": "max_iters"}.get(unit, "")
+    end = config.train_cfg.get(key)
+    if end is not None and number > end:
+        raise ValueError(
+            f"expected a checkpoint of at most {unit} {end}, the end of the training, but got "
+            f"{found}; set train_cfg.{key} higher, or choose another --work-dir"
+        )
 
 
 def main() -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 import shlex
 import sys
 from dataclasses import dataclass
@@ -16,7 +15,7 @@ from mmbas.cli.command_line import load_config, write_json
 from mmbas.cli.environment import commit
 from mmbas.experiments.plan import Run
 from mmbas.experiments.schedule_length import scale_schedule
-from mmbas.hooks.checkpoint_file import is_whole_checkpoint
+from mmbas.hooks.checkpoint_file import checkpoint_number, latest_checkpoint
 
 # Where configs and tools are: beside the package, or in an installed one.
 _PACKAGE = Path(__file__).resolve().parents[1]
@@ -98,10 +97,14 @@ class RunFiles:
             file.write(f"{commit()}\n")
 
     def train_command(self) -> list[str]:
-        """Trains, or goes on from the last checkpoint."""
-        amp = ["--amp"] if self.run.amp else []
-        work_dir = ["--work-dir", str(self.work_dir)]
-        return [sys.executable, "tools/train.py", str(self.config), *work_dir, "--resume", *amp]
+        """Trains, or goes on from the last checkpoint.
+
+        A first checkpoint that was cut off is written again, where ``--resume`` would refuse it.
+        """
+        options = ["--work-dir", str(self.work_dir)]
+        options += ["--resume"] if self.last_checkpoint() else []
+        options += ["--amp"] if self.run.amp else []
+        return [sys.executable, "tools/train.py", str(self.config), *options]
 
     def test_command(self) -> list[str]:
         """Tests the last checkpoint."""
@@ -110,19 +113,14 @@ class RunFiles:
         return [sys.executable, "tools/test.py", *arguments, *outputs]
 
     def last_checkpoint(self) -> Path | None:
-        """The newest whole checkpoint, by the epoch or iteration in its name."""
-        checkpoints = [
-            (int(match.group(1)), path)
-            for path in self.work_dir.glob("*.pth")
-            if (match := re.fullmatch(r"(?:epoch|iter)_(\d+)\.pth", path.name))
-            and is_whole_checkpoint(path)
-        ]
-        return max(checkpoints)[1] if checkpoints else None
+        """The newest whole checkpoint, from which training would go on."""
+        return latest_checkpoint(self.work_dir)
 
     def done(self) -> int:
         """Epochs, or iterations, that a restart would not repeat."""
         checkpoint = self.last_checkpoint()
-        return int(checkpoint.stem.split("_")[1]) if checkpoint else 0
+        step = checkpoint_number(checkpoint) if checkpoint else None
+        return step[1] if step else 0
 
     def write_result(self, plan_path: str) -> None:
         """Make the result out of the run and what its test wrote."""

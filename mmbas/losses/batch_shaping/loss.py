@@ -39,7 +39,7 @@ def batch_shaping_reference(gate_logits: Tensor, prior: Prior) -> Tensor:
     Example:
         >>> logits = torch.tensor([[0.0], [2.0], [-2.0]])
         >>> batch_shaping_reference(logits, BetaPrior(a=0.6, b=0.4))
-        tensor([0.0047])
+        tensor([0.0102])
 
     Source:
         Bejnordi et al., ICLR 2020, eq. 2.
