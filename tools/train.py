@@ -23,7 +23,11 @@ from mmbas.cli.command_line import (
 )
 from mmbas.cli.data_sets import check_data_roots
 from mmbas.cli.launcher import join_processes
-from mmbas.hooks.checkpoint_file import checkpoint_number, record_checkpoint_to_resume
+from mmbas.hooks.checkpoint_file import (
+    checkpoint_number,
+    checkpoint_to_resume,
+    record_checkpoint_to_resume,
+)
 
 
 def parse_args() -> argparse.Namespace:
@@ -75,15 +79,11 @@ def set_resume(config: Config, checkpoint: str) -> None:
         ValueError: Before anything is written, if the checkpoint is not whole, or belongs to a
             later time than the end of the training.
     """
-    if checkpoint == "auto":
-        found = record_checkpoint_to_resume(config.work_dir)
-    else:
-        found = checked_checkpoint(checkpoint)
+    auto = checkpoint == "auto"
+    found = checkpoint_to_resume(config.work_dir) if auto else checked_checkpoint(checkpoint)
     config.resume = found is not None
     if found is None:
         return
-    # Without load_from the runner reads the file last_checkpoint, as in the hosts.
-    config.load_from = None if checkpoint == "auto" else found
     unit, number = checkpoint_number(found) or ("", 0)
     key = {"epoch": "max_epochs", "iter": "max_iters"}.get(unit, "")
     end = config.train_cfg.get(key)
@@ -92,6 +92,10 @@ def set_resume(config: Config, checkpoint: str) -> None:
             f"expected a checkpoint of at most {unit} {end}, the end of the training, but got "
             f"{found}; set train_cfg.{key} higher, or choose another --work-dir"
         )
+    # Without load_from the runner reads the file last_checkpoint, as in the hosts.
+    config.load_from = None if auto else found
+    if auto:
+        record_checkpoint_to_resume(config.work_dir)
 
 
 def main() -> None:
