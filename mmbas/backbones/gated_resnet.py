@@ -11,11 +11,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from mmcv.cnn import build_norm_layer
-from mmengine.model import BaseModule
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from mmbas.backbones.gated_backbone import GatedBackbone
 from mmbas.backbones.resnet_options import BLOCKS_OF_DEPTH, check_options, check_stages
 from mmbas.backbones.state_dict_check import refuse_foreign_checkpoints
 from mmbas.blocks import BlockWidths, GatedResidualBlock, widths_of_blocks
@@ -33,7 +33,7 @@ DEFAULT_INIT: list[Config] = [
 
 
 @MODELS.register_module()
-class GatedResNet(BaseModule):
+class GatedResNet(GatedBackbone):
     """ResNet whose state dict is the hosts' plus the gates.
 
     Weights of torchvision's ResNet, of mmpretrain's ResNet and of mmseg's ResNet, V1c
@@ -211,9 +211,9 @@ class GatedResNet(BaseModule):
         return nn.Sequential(*layers)
 
     @property
-    def stages(self) -> list[nn.Module]:
-        """The stages in order, each a sequence of blocks."""
-        return [self.get_submodule(name) for name in self.stage_names]
+    def stem_pool(self) -> nn.MaxPool2d:
+        """Pooling between stem and stages."""
+        return self.maxpool
 
     @property
     def stem_modules(self) -> list[nn.Module]:

@@ -10,10 +10,10 @@ from collections.abc import Sequence
 from typing import Any
 
 from mmcv.cnn import build_norm_layer
-from mmengine.model import BaseModule
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from mmbas.backbones.gated_backbone import GatedBackbone
 from mmbas.backbones.gated_resnet import DEFAULT_GATE, DEFAULT_INIT, DEFAULT_NORM, Config
 from mmbas.backbones.state_dict_check import refuse_foreign_checkpoints
 from mmbas.blocks import GatedBasicBlock, widths_of_blocks
@@ -44,7 +44,7 @@ class SubsampleShortcut(nn.Module):
 
 
 @MODELS.register_module()
-class GatedResNetCifar(BaseModule):
+class GatedResNetCifar(GatedBackbone):
     """ResNet for 32x32 images: a 3x3 stem and three stages of 16, 32 and 64 channels.
 
     Args:
@@ -117,11 +117,6 @@ class GatedResNetCifar(BaseModule):
             self.add_module(name, nn.Sequential(*blocks))
         self.feat_dim = in_channels
         refuse_foreign_checkpoints(self)
-
-    @property
-    def stages(self) -> list[nn.Module]:
-        """The stages in order, each a sequence of blocks."""
-        return [self.get_submodule(name) for name in self.stage_names]
 
     def init_weights(self) -> None:
         """Initialise as the hosts do; the gates initialise themselves."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import Any, ClassVar
 
+import torch
 from mmcv.cnn import build_norm_layer
 from mmengine.model import constant_init
 from torch import Tensor, nn
@@ -18,6 +19,7 @@ from torch.utils.checkpoint import checkpoint
 from mmbas.blocks.block_widths import BlockWidths
 from mmbas.gates.conv_macs import GatedConvMACs, conv_macs, conv_output_size
 from mmbas.gates.gate import Gate
+from mmbas.gates.size_cache import SizeCache
 from mmbas.registry import MODELS, type_name
 
 
@@ -65,6 +67,7 @@ class GatedResidualBlock(nn.Module):
         self.downsample = downsample
         self.with_cp = with_cp
         self._norm_names: list[str] = []
+        self._gated_convs: SizeCache[tuple[GatedConvMACs, ...]] = SizeCache()
 
     def add_norm(self, norm_cfg: dict[str, Any], num_channels: int) -> None:
         """Append the next norm layer, ``bn1``, ``bn2``, ... (``gn1`` for group norm)."""
@@ -91,9 +94,13 @@ class GatedResidualBlock(nn.Module):
         """Which of the block's gates switch each inner representation; one fewer than convs."""
         raise NotImplementedError
 
-    def gated_convs(self, x: Tensor) -> tuple[GatedConvMACs, ...]:
-        """Cost of the gated convolutions at the size of the input ``x``, shape (N, C, H, W)."""
-        size = (x.shape[2], x.shape[3])
+    def gated_convs(self, size: tuple[int, int]) -> tuple[GatedConvMACs, ...]:
+        """Cost of the gated convolutions for an input of height and width ``size``."""
+        if torch.compiler.is_compiling():  # a cache would be one more thing to guard
+            return self._compute_gated_convs(size)
+        return self._gated_convs.get(size, self._compute_gated_convs)
+
+    def _compute_gated_convs(self, size: tuple[int, int]) -> tuple[GatedConvMACs, ...]:
         costs = []
         inputs_of = [None, *self.inner_gates]
         outputs_of = [*self.inner_gates, None]
@@ -113,9 +120,14 @@ class GatedResidualBlock(nn.Module):
         """
         raise NotImplementedError
 
+    def _decide(self, gate: Gate, x: Tensor) -> Tensor:
+        """The gates for a block input ``x``, shape (N, C, H, W)."""
+        size = (int(x.shape[2]), int(x.shape[3]))  # when tracing, a shape holds tensors
+        return gate(x, self.gated_convs(size)).gates
+
     def forward(self, x: Tensor) -> Tensor:
         """Block output, shape (N, out_channels, H', W'), for input ``x``, shape (N, C, H, W)."""
-        gates = None if self.gate is None else self.gate(x, self.gated_convs(x)).gates
+        gates = None if self.gate is None else self._decide(self.gate, x)
         if self.with_cp and x.requires_grad:
             out = checkpoint(self.residual, x, gates, use_reentrant=False)
         else:

@@ -5,12 +5,12 @@ from mmbas.gates.channel_gate import ChannelGate
 from mmbas.gates.conv_macs import GatedConvMACs
 from mmbas.gates.gate import (
     Gate,
-    GateOutput,
     force_gate_logits,
     init_gates,
     named_gates,
     record_gate_outputs,
 )
+from mmbas.gates.gate_output import GateOutput
 
 __all__ = [
     "ChannelGate",

@@ -86,14 +86,13 @@ class ChannelGate(Gate):
         """See :meth:`Gate.compute_logits`.
 
         Raises:
-            ValueError: If a batch of one image is trained on (its batch statistics are void).
+            ValueError: If a batch of one image, whose statistics are void, is trained on.
         """
         self._check_batch(x)
         # torch (2.1, and 2.15) knows no autocast for meta tensors, which hold shapes alone.
         device = "cpu" if x.device.type == "meta" else x.device.type
         with torch.autocast(device, enabled=False):
-            # Sum and scale: the gradient of mean() would write a whole feature map.
-            pooled = x.sum(dim=(2, 3), dtype=self.fc1.weight.dtype) / (x.shape[2] * x.shape[3])
+            pooled = average_pool(x, (2, 3)).to(self.fc1.weight.dtype)
             logits: Tensor = self.fc2(F.relu(self.norm(self.fc1(pooled))))
             if len(self.decided) < self.num_gates:
                 # One constant column stands for all gates that are always open.
@@ -114,11 +113,12 @@ class ChannelGate(Gate):
         return 2 if self.norm.training and not shared else 1
 
     def _check_batch(self, x: Tensor) -> None:
-        if len(x) < self.min_batch_size:
+        if self.norm.training and len(x) < self.min_batch_size:
             raise ValueError(
                 "expected at least 2 images per batch in training, since the gates use batch "
-                "normalisation, but got 1; raise batch_size, set drop_last=True if it is the last "
-                "batch of an epoch, or train several processes with norm_cfg=dict(type='SyncBN')"
+                f"normalisation, but got {len(x)}; raise batch_size, set drop_last=True if it is "
+                "the last batch of an epoch, or train several processes with "
+                "norm_cfg=dict(type='SyncBN')"
             )
 
     def extra_repr(self) -> str:
@@ -128,6 +128,23 @@ class ChannelGate(Gate):
             f"num_gates={self.num_gates}, always_open={always_open}, "
             f"temperature={self.temperature:.4g}"
         )
+
+
+def average_pool(x: Tensor, dims: tuple[int, int]) -> Tensor:
+    """Mean over the positions of feature maps, summed in float32 (or float64).
+
+    Half precision would overflow: its largest number is 65504.
+
+    Args:
+        x: Feature maps of any floating-point type.
+        dims: Dimensions of the height and the width.
+
+    Returns:
+        The mean without these dimensions, in float32; float64 for float64.
+    """
+    # Sum and scale: the gradient of mean() would write a whole feature map.
+    dtype = torch.promote_types(x.dtype, torch.float32)
+    return x.sum(dim=dims, dtype=dtype) / (x.shape[dims[0]] * x.shape[dims[1]])
 
 
 def _other_gates(always_open: Sequence[int], num_gates: int) -> list[int]:

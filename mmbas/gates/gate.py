@@ -1,65 +1,16 @@
-"""What a gate tells its consumers: losses, MAC counts, statistics, fast execution."""
+"""The base of all gates, and how their decisions are collected and replaced from outside."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
 from mmbas.gates.conv_macs import GatedConvMACs
-
-
-@dataclass(frozen=True)
-class GateOutput:
-    """Decisions of one gate for one batch; consumers need not know which kind of gate it was.
-
-    Attributes:
-        logits: Gate logits, shape (N, G).
-        gates: 0/1 decisions, shape (N, G); in training with a gradient to ``logits``.
-        convs: The convolutions whose cost depends on these gates.
-    """
-
-    logits: Tensor
-    gates: Tensor
-    convs: Sequence[GatedConvMACs] = ()
-
-    @property
-    def probs(self) -> Tensor:
-        """Gate probs ``sigmoid(logits)``, shape (N, G)."""
-        return self.logits.sigmoid()
-
-    @property
-    def dense_macs(self) -> int:
-        """MACs of the gated convolutions for one image with all gates open."""
-        return sum(conv.macs for conv in self.convs)
-
-    @property
-    def dense_params(self) -> int:
-        """Weights of the gated convolutions that are used with all gates open."""
-        return sum(conv.params for conv in self.convs)
-
-    def macs(self) -> Tensor:
-        """MACs of the gated convolutions for each image, shape (N,), float64, differentiable."""
-        return self._open_share([conv.macs for conv in self.convs])
-
-    def params(self) -> Tensor:
-        """Weights of the gated convolutions that each image uses, shape (N,), float64."""
-        return self._open_share([conv.params for conv in self.convs])
-
-    def _open_share(self, dense: Sequence[int]) -> Tensor:
-        """Sum over the convolutions of what is left of ``dense`` between open channels."""
-        gates = self.gates.double()
-        total = gates.new_zeros(len(gates))
-        for conv, amount in zip(self.convs, dense, strict=True):
-            share = torch.full_like(total, amount)
-            for gated in (conv.inputs, conv.outputs):
-                if gated is not None:
-                    share = share * gates[:, gated].mean(dim=1)
-            total = total + share
-        return total
+from mmbas.gates.gate_output import GateOutput
+from mmbas.gates.recorder import forced_logits, forcing, listening, record
 
 
 class Gate(nn.Module):
@@ -78,8 +29,6 @@ class Gate(nn.Module):
         super().__init__()
         self.num_gates = num_gates
         self.register_buffer("noise_scale", torch.ones(()), persistent=False)
-        self._records: list[GateOutput] | None = None
-        self._forced_logits: Tensor | float | None = None
 
     @property
     def min_batch_size(self) -> int:
@@ -101,6 +50,29 @@ class Gate(nn.Module):
         """
         raise NotImplementedError
 
+    def module_macs(self, size: tuple[int, int]) -> dict[str, int]:
+        """MACs of the gate's own layers for one image, by their names within the gate.
+
+        Linear layers count once. A gate with other layers, or with linear ones that it applies to
+        every position, overrides this method.
+
+        Args:
+            size: Height and width of the block's input.
+
+        Raises:
+            TypeError: If the gate holds convolutions, whose cost its own class must tell.
+        """
+        macs = {}
+        for name, module in self.named_modules():
+            if isinstance(module, nn.modules.conv._ConvNd):
+                raise TypeError(
+                    f"expected {type(self).__name__}.module_macs(size), since the gate holds the "
+                    f"convolution {name}, but got a class without it; return the MACs by layer"
+                )
+            if isinstance(module, nn.Linear):
+                macs[name] = module.weight.numel()
+        return macs
+
     def forward(self, x: Tensor, convs: Sequence[GatedConvMACs] = ()) -> GateOutput:
         """Decide for each image of a batch.
 
@@ -109,13 +81,29 @@ class Gate(nn.Module):
             convs: Cost of the convolutions that the gates switch, at this input size.
         """
         logits = self.compute_logits(x)
-        if self._forced_logits is not None:
-            logits = torch.zeros_like(logits) + self._forced_logits
+        forced = forced_logits(self)
+        if forced is not None:
+            logits = replace_logits(logits, forced)
         gates = self.sample(logits) if self.training else (logits > 0).to(logits.dtype)
         output = GateOutput(logits, gates, convs)
-        if self._records is not None:
-            self._records.append(output)
+        record(self, output)
         return output
+
+
+def replace_logits(logits: Tensor, forced: Tensor | float) -> Tensor:
+    """Forced logits in the shape, type and place of the computed ones.
+
+    Raises:
+        ValueError: If they do not broadcast to the shape of ``logits``.
+    """
+    values = torch.as_tensor(forced, dtype=logits.dtype, device=logits.device)
+    try:
+        return values.expand_as(logits).clone()
+    except RuntimeError as error:
+        raise ValueError(
+            f"expected forced logits that broadcast to {tuple(logits.shape)}, but got shape "
+            f"{tuple(values.shape)}"
+        ) from error
 
 
 def named_gates(model: nn.Module) -> dict[str, Gate]:
@@ -133,25 +121,21 @@ def init_gates(model: nn.Module) -> None:
 def record_gate_outputs(model: nn.Module) -> Iterator[dict[str, list[GateOutput]]]:
     """Collect what the gates of ``model`` decide inside a ``with`` statement.
 
+    Only what the same thread runs is collected. Statements nest: each gets all outputs.
+
     Yields:
         For each gate's name the outputs of its calls, in order; filled while the model runs.
-
-    Note:
-        The model, not the thread, is recorded: do not run one model in two threads meanwhile.
     """
     gates = named_gates(model)
-    outer = {name: gate._records for name, gate in gates.items()}
     records: dict[str, list[GateOutput]] = {name: [] for name in gates}
-    for name, gate in gates.items():
-        gate._records = records[name]
-    try:
+    outputs_of = {gate: records[name] for name, gate in gates.items()}
+
+    def listener(gate: Gate, output: GateOutput) -> None:
+        if gate in outputs_of:
+            outputs_of[gate].append(output)
+
+    with listening(listener):
         yield records
-    finally:
-        for name, gate in gates.items():
-            previous = outer[name]
-            if previous is not None:
-                previous.extend(records[name])
-            gate._records = previous
 
 
 @contextmanager
@@ -159,20 +143,20 @@ def force_gate_logits(model: nn.Module, logits: dict[str, Tensor] | float) -> It
     """Replace the logits of the gates of ``model`` inside a ``with`` statement.
 
     For measuring and testing: with a positive number all gates are open in evaluation, with a
-    negative one all are closed. The gate networks still run, so timings stay honest.
+    negative one all are closed. The gate networks still run, so timings stay honest. Statements
+    nest: the inner one wins for the gates that it names, the outer one holds for the others.
 
     Args:
         model: Holds the gates.
         logits: One number for all gates, or for each gate's name a tensor that broadcasts to
             its (N, G).
+
+    Raises:
+        ValueError: If a name is no gate's.
     """
     gates = named_gates(model)
-    if isinstance(logits, dict) and (unknown := set(logits) - set(gates)):
+    values = logits if isinstance(logits, dict) else dict.fromkeys(gates, logits)
+    if unknown := set(values) - set(gates):
         raise ValueError(f"expected names of gates, {sorted(gates)}, but got {sorted(unknown)}")
-    for name, gate in gates.items():
-        gate._forced_logits = logits.get(name) if isinstance(logits, dict) else logits
-    try:
+    with forcing({gates[name]: value for name, value in values.items()}):
         yield
-    finally:
-        for gate in gates.values():
-            gate._forced_logits = None

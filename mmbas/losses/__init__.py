@@ -13,7 +13,7 @@ from mmbas.losses.batch_shaping.priors import (
     UniformPrior,
 )
 from mmbas.losses.gate_l0_loss import GateL0Loss, gate_l0_loss
-from mmbas.losses.gate_loss import GateLoss
+from mmbas.losses.gate_loss import GateLoss, PerGateLoss
 from mmbas.losses.target_macs_loss import TargetMACsLoss, macs_fraction
 
 __all__ = [
@@ -23,6 +23,7 @@ __all__ = [
     "GateLoss",
     "KumaraswamyPrior",
     "NormalPrior",
+    "PerGateLoss",
     "Prior",
     "TargetMACsLoss",
     "UniformPrior",

@@ -9,7 +9,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from mmbas.losses.batch_shaping.priors import at_least_float32
-from mmbas.losses.gate_loss import GateLoss
+from mmbas.losses.gate_loss import PerGateLoss
 from mmbas.registry import MODELS
 
 
@@ -39,12 +39,12 @@ def gate_l0_loss(gate_logits: Tensor) -> Tensor:
 
 
 @MODELS.register_module()
-class GateL0Loss(GateLoss):
+class GateL0Loss(PerGateLoss):
     """Drives gates to close: ``loss_weight * factor * reduction(gate_l0_loss(logits))``.
 
     Args:
         loss_weight: gamma of the paper, >= 0.
-        reduction: See :class:`GateLoss`. A plain ``'sum'`` outweighs the task's loss in networks
+        reduction: See :class:`PerGateLoss`. A plain ``'sum'`` outweighs the task's loss in networks
             with thousands of gates.
 
     Raises:

@@ -15,36 +15,70 @@ REDUCTIONS = ("sum", "layer_mean", "mean")
 
 
 class GateLoss(nn.Module):
-    """Base of the losses on gates: ``loss_weight * factor * reduction(loss per gate)``.
+    """Base of the losses on gates, which a model adds to its own.
+
+    A subclass defines ``loss_name`` and ``forward(gate_outputs)``, or :meth:`terms` if it needs or
+    tells more. :class:`PerGateLoss` is for losses that are computed gate by gate.
+
+    Args:
+        loss_weight: Factor of the loss, >= 0.
+
+    Attributes:
+        factor: Second factor, set by a schedule; 1 without one.
+        loss_name: Key in the model's dict of losses.
+
+    Raises:
+        ValueError: If loss_weight is out of range.
+    """
+
+    loss_name: ClassVar[str]
+
+    def __init__(self, *, loss_weight: float) -> None:
+        super().__init__()
+        if not 0 <= loss_weight < math.inf:
+            raise ValueError(f"expected a finite loss_weight >= 0, but got {loss_weight}")
+        self.loss_weight = loss_weight
+        self.factor = 1.0
+
+    def prepare(self, num_gates: int) -> None:
+        """Hear how many gates the model has, once, when it is built."""
+
+    def terms(
+        self, gate_outputs: Sequence[GateOutput], dense_macs: Callable[[], int]
+    ) -> dict[str, Tensor]:
+        """Entries of the model's dict of losses: the loss, and what is logged beside it.
+
+        Args:
+            gate_outputs: Outputs of all gates for a batch.
+            dense_macs: Gives the MACs per image of the whole network with all gates open.
+        """
+        return {self.loss_name: self(gate_outputs)}
+
+
+class PerGateLoss(GateLoss):
+    """Base of the losses that are ``loss_weight * factor * reduction(loss per gate)``.
 
     A subclass defines :meth:`loss_per_gate` and ``loss_name``.
 
     Args:
-        loss_weight: >= 0.
+        loss_weight: Factor of the loss, >= 0.
         reduction: How the losses of single gates become one number: ``'sum'`` over all gates;
             ``'layer_mean'``, mean over a layer's gates, summed over layers; ``'mean'`` over all
             gates.
-
-    Attributes:
-        factor: Set by a schedule, 1 without one.
-        loss_name: Key in the model's dict of losses.
 
     Raises:
         ValueError: If loss_weight or reduction is out of range.
     """
 
-    loss_name: ClassVar[str]
-    _forward_uncompiled: ClassVar[Callable[[GateLoss, Sequence[GateOutput]], Tensor] | None] = None
+    _forward_uncompiled: ClassVar[Callable[[PerGateLoss, Sequence[GateOutput]], Tensor] | None] = (
+        None
+    )
 
     def __init__(self, *, loss_weight: float, reduction: str) -> None:
-        super().__init__()
-        if not 0 <= loss_weight < math.inf:
-            raise ValueError(f"expected a finite loss_weight >= 0, but got {loss_weight}")
+        super().__init__(loss_weight=loss_weight)
         if reduction not in REDUCTIONS:
             raise ValueError(f"expected reduction to be one of {REDUCTIONS}, but got {reduction!r}")
-        self.loss_weight = loss_weight
         self.reduction = reduction
-        self.factor = 1.0
 
     def loss_per_gate(self, gate_logits: Tensor) -> Tensor:
         """Loss of each gate, shape (G,), for logits of shape (N, G)."""
@@ -64,9 +98,9 @@ class GateLoss(nn.Module):
         """
         # Left alone by torch.compile: each new factor of a schedule would compile the network
         # again. Made at the first call, since it imports torch's compiler, which takes seconds.
-        if GateLoss._forward_uncompiled is None:
-            GateLoss._forward_uncompiled = torch.compiler.disable(GateLoss._weighted_loss)
-        return GateLoss._forward_uncompiled(self, gate_outputs)
+        if PerGateLoss._forward_uncompiled is None:
+            PerGateLoss._forward_uncompiled = torch.compiler.disable(PerGateLoss._weighted_loss)
+        return PerGateLoss._forward_uncompiled(self, gate_outputs)
 
     def _weighted_loss(self, gate_outputs: Sequence[GateOutput]) -> Tensor:
         layers = [output.logits for output in gate_outputs]
@@ -110,7 +144,7 @@ def reduce_gates(loss_per_gate: Tensor, num_gates: Sequence[int], reduction: str
     Args:
         loss_per_gate: Shape (sum of num_gates,).
         num_gates: Gates of each layer.
-        reduction: ``'sum'``, ``'layer_mean'`` or ``'mean'``, see :class:`GateLoss`.
+        reduction: ``'sum'``, ``'layer_mean'`` or ``'mean'``, see :class:`PerGateLoss`.
     """
     if reduction == "sum":
         return loss_per_gate.sum()

@@ -5,16 +5,16 @@ Not part of the paper, which tunes the weight gamma of the L0 loss until the cos
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import ClassVar
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from mmbas.gates import GateOutput
 from mmbas.losses.batch_shaping.gather import gather_batch
+from mmbas.losses.gate_loss import GateLoss
 from mmbas.registry import MODELS
 
 
@@ -56,7 +56,7 @@ def _without_noise(output: GateOutput) -> GateOutput:
 
 
 @MODELS.register_module()
-class TargetMACsLoss(nn.Module):
+class TargetMACsLoss(GateLoss):
     """Draws the average cost to a target: ``loss_weight * factor * (fraction - target)^2``.
 
     The fraction is that of :func:`macs_fraction`: of the whole network, over the batch of all
@@ -71,10 +71,6 @@ class TargetMACsLoss(nn.Module):
         noise: Count the gates drawn in training instead, whose average differs from what
             evaluation computes as long as gate probs lie between 0 and 1.
 
-    Attributes:
-        factor: Set by a schedule, 1 without one.
-        loss_name: Key in the model's dict of losses.
-
     Raises:
         ValueError: If an argument is out of range.
 
@@ -84,25 +80,28 @@ class TargetMACsLoss(nn.Module):
         accumulation each micro-batch is a batch.
     """
 
-    loss_name: ClassVar[str] = "loss_target_macs"
+    loss_name = "loss_target_macs"
     _forward_uncompiled: ClassVar[Callable[[TargetMACsLoss, Tensor], Tensor] | None] = None
 
     def __init__(self, *, target: float, loss_weight: float = 100.0, noise: bool = False) -> None:
-        super().__init__()
+        super().__init__(loss_weight=loss_weight)
         if not 0 < target < 1:
             raise ValueError(
                 f"expected target in (0, 1), a fraction of the dense MACs, but got {target}"
             )
-        if not 0 <= loss_weight < math.inf:
-            raise ValueError(f"expected a finite loss_weight >= 0, but got {loss_weight}")
         self.target = target
-        self.loss_weight = loss_weight
         self.noise = noise
-        self.factor = 1.0
+
+    def terms(
+        self, gate_outputs: Sequence[GateOutput], dense_macs: Callable[[], int]
+    ) -> dict[str, Tensor]:
+        """The loss, and the fraction as ``macs_fraction``; see :meth:`GateLoss.terms`."""
+        fraction = macs_fraction(gate_outputs, dense_macs(), noise=self.noise)
+        return {"macs_fraction": fraction.detach(), self.loss_name: self(fraction)}
 
     def forward(self, fraction: Tensor) -> Tensor:
         """The weighted loss, a scalar, of a :func:`macs_fraction`."""
-        # Left alone by torch.compile, as in GateLoss: each new factor would compile again.
+        # Left alone by torch.compile, as in PerGateLoss: each new factor would compile again.
         if TargetMACsLoss._forward_uncompiled is None:
             TargetMACsLoss._forward_uncompiled = torch.compiler.disable(_weighted_square)
         return TargetMACsLoss._forward_uncompiled(self, fraction)

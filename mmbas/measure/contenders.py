@@ -16,6 +16,7 @@ from mmbas.backbones.description import Backbone
 from mmbas.blocks import GatedResidualBlock
 from mmbas.costs.mac_count import count_macs
 from mmbas.gates import force_gate_logits, named_gates
+from mmbas.gates.recorder import forcing
 from mmbas.measure.timing import interleaved_seconds, median_ms
 from mmbas.sliced.folding import folded
 
@@ -57,8 +58,7 @@ def random_gate_batches(
 def caller(model: nn.Module, batches: Sequence[Batch], *, layout: str = "nchw") -> Call:
     """A function that runs the model on the next batch each time it is called.
 
-    Logits are forced without looking for the gates in every call, which small networks would feel;
-    they stay forced.
+    Gates are looked for once, not in every call, which small networks would feel.
 
     Args:
         model: In evaluation mode.
@@ -69,7 +69,7 @@ def caller(model: nn.Module, batches: Sequence[Batch], *, layout: str = "nchw") 
     rounds = itertools.cycle(
         (
             batch.images.to(memory_format=LAYOUTS[layout]),
-            [(gate, batch.logits[name]) for name, gate in gates.items()] if batch.logits else [],
+            {gates[name]: logits for name, logits in (batch.logits or {}).items() if name in gates},
         )
         for batch in batches
     )
@@ -77,9 +77,8 @@ def caller(model: nn.Module, batches: Sequence[Batch], *, layout: str = "nchw") 
     @torch.inference_mode()
     def call() -> object:
         images, logits = next(rounds)
-        for gate, forced in logits:
-            gate._forced_logits = forced
-        return model(images)
+        with forcing(logits):
+            return model(images)
 
     return call
 

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from contextvars import Context
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor, nn
 
-from mmbas.costs.mac_count import count_macs
+from mmbas.costs import MACCount, count_macs
 from mmbas.gates import GateOutput, named_gates, record_gate_outputs
-from mmbas.losses import BatchShapingLoss, TargetMACsLoss, macs_fraction
 from mmbas.registry import MODELS
 
 if TYPE_CHECKING:
@@ -32,6 +31,9 @@ class GateLossMixin(_Host):
         gate_losses: Configs of the gate losses by name, e.g. ``dict(bas=dict(
             type='mmbas.BatchShapingLoss'), l0=dict(type='mmbas.GateL0Loss'))``. The names are those
             the schedule hook and overrides on the command line use; None drops an inherited entry.
+        report_costs: Whether prediction leaves costs and gates on the data samples. It takes a
+            fraction of a millisecond per call; without it the metrics of ``mmbas`` have nothing
+            to read.
 
     Attributes:
         last_gates: By gate name the gates of the last training batch as evaluation would decide,
@@ -46,9 +48,14 @@ class GateLossMixin(_Host):
     """
 
     def __init__(
-        self, *args: Any, gate_losses: dict[str, dict[str, Any] | None] | None = None, **kwargs: Any
+        self,
+        *args: Any,
+        gate_losses: dict[str, dict[str, Any] | None] | None = None,
+        report_costs: bool = True,
+        **kwargs: Any,
     ) -> None:
         super().__init__(*args, **kwargs)
+        self.report_costs = report_costs
         losses = {name: cfg for name, cfg in (gate_losses or {}).items() if cfg is not None}
         if losses and not named_gates(self):
             raise ValueError(
@@ -60,9 +67,9 @@ class GateLossMixin(_Host):
         if len(set(loss_names)) < len(loss_names):
             raise ValueError(f"expected each gate loss once, but got {loss_names}")
         num_gates = sum(gate.num_gates for gate in named_gates(self).values())
-        for loss in self.gate_losses.values():
-            if isinstance(loss, BatchShapingLoss) and loss.queue is not None:
-                loss.queue.reserve(num_gates)
+        gate_loss: Any
+        for gate_loss in self.gate_losses.values():
+            gate_loss.prepare(num_gates)
         self.last_gates: dict[str, Tensor] = {}
         self._dense_macs: dict[tuple[int, ...], int] = {}
 
@@ -81,13 +88,7 @@ class GateLossMixin(_Host):
         outputs = [output for outputs in records.values() for output in outputs]
         gate_loss: Any
         for gate_loss in self.gate_losses.values():
-            if isinstance(gate_loss, TargetMACsLoss):
-                dense_macs = self.dense_macs(inputs)
-                fraction = macs_fraction(outputs, dense_macs, noise=gate_loss.noise)
-                losses["macs_fraction"] = fraction.detach()
-                losses[gate_loss.loss_name] = gate_loss(fraction)
-            else:
-                losses[gate_loss.loss_name] = gate_loss(outputs)
+            losses.update(gate_loss.terms(outputs, lambda: self.dense_macs(inputs)))
         self.last_gates = {
             name: torch.cat([output.logits.detach() > 0 for output in outputs])
             for name, outputs in records.items()
@@ -104,28 +105,38 @@ class GateLossMixin(_Host):
         size = tuple(inputs.shape[1:])
         if size not in self._dense_macs:
             # torch.compile would trace the counter's hooks.
-            self._dense_macs[size] = torch.compiler.disable(count_dense_macs)(self, inputs)
+            count = torch.compiler.disable(count_dense_macs)
+            # In a context of its own: nobody who records this model shall see the pass.
+            self._dense_macs[size] = Context().run(count, self, inputs)
         return self._dense_macs[size]
 
     def predict(self, *args: Any, **kwargs: Any) -> Sequence[Any]:
         """The host's predictions with what each image cost."""
+        if not self.report_costs:
+            return super().predict(*args, **kwargs)
         with count_macs(self) as count:
             data_samples: Sequence[Any] = super().predict(*args, **kwargs)
         check_finite(count.gate_outputs)
-        num_images = len(data_samples)
-        macs = count.macs(num_images).tolist()
-        dense_macs = count.dense_macs(num_images)
-        params = used_params(self, count.gate_outputs, num_images).tolist()
-        dense_params = num_params(self)
-        gates = count.open_gates().cpu()
-        for i, sample in enumerate(data_samples):
-            sample.macs = macs[i]
-            sample.dense_macs = dense_macs
-            sample.params = params[i]
-            sample.dense_params = dense_params
-            sample.gates = gates[i] if len(gates) else torch.zeros(0, dtype=torch.bool)
-            sample.open_fraction = sample.gates.float().mean().item() if len(gates) else 1.0
+        _leave_costs(data_samples, count)
         return data_samples
+
+
+def _leave_costs(data_samples: Sequence[Any], count: MACCount) -> None:
+    """Set on each data sample what its image cost."""
+    num_images = len(data_samples)
+    macs, params = count.macs(num_images).tolist(), count.params(num_images).tolist()
+    dense_macs, dense_params = count.dense_macs(num_images), count.dense_params()
+    gates = count.open_gates().cpu()
+    if not len(gates):
+        gates = torch.zeros(num_images, 0, dtype=torch.bool, device="cpu")
+    open_fractions = gates.double().mean(dim=1).tolist() if gates.shape[1] else [1.0] * num_images
+    for i, sample in enumerate(data_samples):
+        sample.macs = macs[i]
+        sample.dense_macs = dense_macs
+        sample.params = params[i]
+        sample.dense_params = dense_params
+        sample.gates = gates[i]
+        sample.open_fraction = open_fractions[i]
 
 
 @torch.no_grad()
@@ -141,29 +152,6 @@ def count_dense_macs(model: Any, inputs: Tensor) -> int:
     return count.dense_macs(num_images=1)
 
 
-def num_params(model: nn.Module) -> int:
-    """Number of parameters, of an accelerated model those before its norm layers were folded."""
-    before: int | None = getattr(model, "num_params_before_folding", None)
-    return before or sum(parameter.numel() for parameter in model.parameters())
-
-
-def used_params(
-    model: nn.Module, gate_outputs: dict[str, list[GateOutput]], num_images: int
-) -> Tensor:
-    """Parameters that each image uses, shape (num_images,), float64.
-
-    All but the weights of convolutions between closed channels; a channel that is open in any
-    call for an image (a window, a scale) is used.
-    """
-    params = torch.full((num_images,), float(num_params(model)), dtype=torch.float64)
-    for outputs in gate_outputs.values():
-        if outputs:
-            gates = torch.stack([output.gates.detach() for output in outputs]).amax(dim=0)
-            output = replace(outputs[0], gates=gates)
-            params -= output.dense_params - output.params().cpu()
-    return params
-
-
 def check_finite(records: dict[str, list[GateOutput]]) -> None:
     """Refuse gate logits that are NaN or infinite; their gates would quietly be closed.
 
@@ -171,13 +159,11 @@ def check_finite(records: dict[str, list[GateOutput]]) -> None:
         FloatingPointError: With the name of the first such gate.
     """
     names = [name for name, outputs in records.items() for _ in outputs]
-    sums = [output.logits.detach().sum() for outputs in records.values() for output in outputs]
-    if not sums:
+    logits = [output.logits.detach() for outputs in records.values() for output in outputs]
+    if not logits or torch.cat([each.flatten() for each in logits]).isfinite().all():
         return
-    finite = torch.stack(sums).isfinite()
-    if not finite.all():
-        name = names[int((~finite).nonzero()[0])]
-        raise FloatingPointError(
-            f"expected finite gate logits, but got NaN or infinite ones at {name}; lower the "
-            "learning rate, clip gradients, or look for invalid input images"
-        )
+    name = next(name for name, each in zip(names, logits, strict=True) if not each.isfinite().all())
+    raise FloatingPointError(
+        f"expected finite gate logits, but got NaN or infinite ones at {name}; lower the "
+        "learning rate, clip gradients, or look for invalid input images"
+    )

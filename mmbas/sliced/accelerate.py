@@ -45,8 +45,6 @@ def accelerate(model: Model, *, path: str = "auto") -> Model | SlicedBackbone:
     backbones = _gated_backbones(model)
     _check_weights(model)
     copied: Any = copy.deepcopy(model).requires_grad_(False)
-    # Folding takes the parameters of the norm layers, which a count of parameters must include.
-    copied.num_params_before_folding = sum(each.numel() for each in model.parameters())
     made: dict[nn.Module, SlicedBackbone] = {}
     for name, backbone in backbones.items():
         if backbone not in made:
@@ -103,11 +101,12 @@ def _sliced(original: Backbone, copied: nn.Module, path: str) -> SlicedBackbone:
         fold_norms(copied)
     except UnsupportedError as error:
         raise _refusal(error) from error
-    sliced = SlicedBackbone(copied, path=path)
+    num_params = original.num_params  # folding takes those of the norm layers
+    sliced = SlicedBackbone(copied, path=path, num_params=num_params)
     reason = why_not_equal(original, sliced)
     if reason is not None and path == "auto" and sliced.path != "torch":
         print_log(f"not the path {sliced.path!r}, since {reason}", logger="current")
-        sliced = SlicedBackbone(copied, path="torch")
+        sliced = SlicedBackbone(copied, path="torch", num_params=num_params)
         reason = why_not_equal(original, sliced)
     if reason is not None:
         raise ValueError(

@@ -6,6 +6,8 @@ import warnings
 
 from torch import nn
 
+from mmbas.costs import drop_counting_hooks
+
 
 class UncalledLayers:
     """The layers within a backbone; their hooks would never run.
@@ -15,6 +17,7 @@ class UncalledLayers:
     """
 
     def __init__(self, backbone: nn.Module) -> None:
+        drop_counting_hooks(backbone)
         self._hooks = [
             (name, hooks)
             for name, module in backbone.named_modules()

@@ -12,8 +12,8 @@ from torch._subclasses.fake_tensor import FakeTensor
 from torch._subclasses.functional_tensor import FunctionalTensor
 
 from mmbas.backbones.description import Backbone
-from mmbas.costs.mac_account import MACAccountant
 from mmbas.gates import GateOutput, named_gates
+from mmbas.gates.recorder import forced_logits, is_recording, record
 from mmbas.sliced.execution_path import Execution, choose_execution
 from mmbas.sliced.layer_hooks import UncalledLayers
 
@@ -22,8 +22,7 @@ class SlicedBackbone(nn.Module):
     """Runs a gated backbone without computing closed channels; evaluation only.
 
     Modules keep their names, so gates are found, forced and recorded as in the original, and
-    :func:`mmbas.costs.count_macs` gives the same counts. Calls from several threads are safe,
-    except while gates are forced or recorded (``predict`` of a model records).
+    :func:`mmbas.costs.count_macs` gives the same counts. Calls from several threads are safe.
 
     Moving it (``.to(...)``, ``.half()``) prepares it anew for the new device and dtype. A copy or
     a pickle holds the backbone alone and is prepared when it is made or loaded. ``state_dict()``
@@ -33,13 +32,15 @@ class SlicedBackbone(nn.Module):
     Args:
         backbone: In evaluation mode with folded normalisation; taken over, not copied.
         path: See :func:`mmbas.sliced.accelerate`.
+        num_params: Number of the backbone's parameters before its normalisation was folded.
 
     Attributes:
         path: The execution path in use, ``'native'``, ``'torch'`` or ``'triton'``.
     """
 
-    def __init__(self, backbone: Backbone, *, path: str = "auto") -> None:
+    def __init__(self, backbone: Backbone, *, path: str = "auto", num_params: int) -> None:
         super().__init__()
+        self.num_params = num_params
         self._wanted_path = path
         self._backbone = (backbone,)  # in a tuple, so that its modules are not registered twice
         for name, module in backbone.named_children():
@@ -56,7 +57,6 @@ class SlicedBackbone(nn.Module):
         self._device, self._dtype = parameter.device, parameter.dtype
         self._gates = tuple(named_gates(backbone).values())
         self._uncalled_layers = UncalledLayers(backbone)
-        self._accountant = MACAccountant(backbone)
         self._execution: Execution
         self.path, self._execution, reason = choose_execution(backbone, self._wanted_path)
         print_log(f"sliced execution of {type(backbone).__name__}: {reason}", logger="current")
@@ -85,21 +85,22 @@ class SlicedBackbone(nn.Module):
         # torch 2.1 knows no autocast for meta tensors.
         device_type = "cpu" if x.is_meta else x.device.type
         with torch.autocast(device_type, enabled=False):
-            outs, logits = self._execution(x, [gate._forced_logits for gate in self._gates])
-        if any(gate._records is not None for gate in self._gates):
+            outs, logits = self._execution(x, [forced_logits(gate) for gate in self._gates])
+        if is_recording():
             self._record(x, logits)
         return tuple(outs)
 
     def _record(self, x: Tensor, all_logits: Sequence[Tensor]) -> None:
-        """Leave with each recorded gate what its masked block would have left."""
-        costs = self._accountant.account(x.shape).gated_convs.values()
-        for gate, logits, convs in zip(self._gates, all_logits, costs, strict=True):
-            if gate._records is not None:
-                gate._records.append(GateOutput(logits, (logits > 0).to(logits.dtype), convs))
+        """Tell of each gate what its masked block would have told."""
+        (backbone,) = self._backbone
+        convs_of = backbone.costs((x.shape[2], x.shape[3])).gated_convs
+        for gate, logits in zip(self._gates, all_logits, strict=True):
+            record(gate, GateOutput(logits, (logits > 0).to(logits.dtype), convs_of[gate]))
 
     def dense_module_macs(self, input_shape: Sequence[int]) -> dict[str, int]:
         """MACs with all gates open, by module; see :func:`mmbas.costs.count_macs`."""
-        return self._accountant.account(input_shape).module_macs
+        (backbone,) = self._backbone
+        return backbone.dense_module_macs(input_shape)
 
     def train(self, mode: bool = True) -> SlicedBackbone:
         """Stay in evaluation mode.
@@ -121,7 +122,7 @@ class SlicedBackbone(nn.Module):
 
     def __getstate__(self) -> dict[str, Any]:
         """All but what :meth:`_prepare` makes."""
-        made = ("_execution", "_accountant", "_gates", "_uncalled_layers")
+        made = ("_execution", "_gates", "_uncalled_layers")
         return {name: value for name, value in self.__dict__.items() if name not in made}
 
     def __setstate__(self, state: dict[str, Any]) -> None:

@@ -106,7 +106,7 @@ def test_cost_of_the_gated_convolutions_is_that_of_their_real_outputs(stride, di
                 conv.register_forward_hook(append_macs(expected))
         x = torch.randn(2, 8, size, size)
         block(x)
-        assert [conv.macs for conv in block.gated_convs(x)] == expected
+        assert [conv.macs for conv in block.gated_convs((size, size))] == expected
 
 
 def test_bottleneck_refuses_unknown_position():

@@ -10,6 +10,7 @@ from torch import nn
 from mmbas.backbones import GatedResNet, GatedResNetCifar
 from mmbas.costs import count_macs, uncounted_modules
 from mmbas.gates import force_gate_logits, named_gates, record_gate_outputs
+from mmbas.gates.recorder import is_recording
 
 GATE = dict(type="mmbas.ChannelGate")
 
@@ -186,9 +187,65 @@ def test_uncounted_modules_are_named():
     assert uncounted_modules(model) == ["2 (LSTM)"]
 
 
-def test_nothing_is_left_behind():
-    model = GatedResNetCifar(20).eval()
-    with count_macs(model), record_gate_outputs(model):
-        model(torch.randn(2, 3, 32, 32))
-    assert not any(module._forward_hooks for module in model.modules())
-    assert all(gate._records is None for gate in named_gates(model).values())
+class _First(nn.Module):
+    """Eight channel means of the only feature map."""
+
+    def forward(self, x):
+        return x[0].mean(dim=(2, 3))[:, :8]
+
+
+def test_nothing_grows_with_the_number_of_counts():
+    model = nn.Sequential(GatedResNetCifar(20, out_indices=(2,)), _First(), nn.Linear(8, 3)).eval()
+    for _ in range(3):
+        with count_macs(model), record_gate_outputs(model):
+            model(torch.randn(2, 3, 32, 32))
+    hooks = {name: len(module._forward_hooks) for name, module in model.named_modules()}
+    assert {name for name, number in hooks.items() if number} == {"0", "2"}
+    assert max(hooks.values()) == 1
+    assert not is_recording()
+
+
+def test_counts_nest_and_copies_count_alone():
+    model = nn.Sequential(GatedResNetCifar(8), _First(), nn.Linear(8, 3)).eval()
+    x = torch.randn(2, 3, 32, 32)
+    with count_macs(model) as outer:
+        model(x)
+        with count_macs(model) as inner, count_macs(model[2]) as head:
+            model(x)
+        copy.deepcopy(model)(x)
+    assert dict(head.module_macs) == {"": inner.module_macs["2"]}
+    assert outer.dense_macs(2) == 2 * inner.dense_macs(2)
+    assert len(outer.gate_outputs["0.layer1.0.gate"]) == 2
+
+
+def test_an_image_uses_a_channel_that_is_open_in_any_window():
+    model, x = GatedResNetCifar(8).eval(), torch.randn(1, 3, 32, 32)
+    first = torch.full((1, 16), -1.0)
+    first[0, 3] = 1.0
+    with force_gate_logits(model, -1.0), count_macs(model) as count:
+        model(x)
+        with force_gate_logits(model, {"layer1.0.gate": first}):
+            model(x)
+    # one of the block's 16 inner channels: 16 inputs and 16 outputs of 9 weights
+    closed = 9 * (15 * 32 + 32 * (16 + 32) + 64 * (32 + 64))
+    assert count.params(1).tolist() == [count.dense_params() - closed]
+    assert count.dense_params() == sum(p.numel() for p in model.parameters())
+
+
+def test_modules_that_are_never_called_use_no_parameters():
+    model = nn.ModuleDict({"head": nn.Linear(8, 3), "auxiliary": nn.Linear(8, 5)})
+    with count_macs(model) as count:
+        model["head"](torch.randn(2, 8))
+    assert (count.dense_params(), count.params(2).tolist()) == (27, [27.0, 27.0])
+
+
+def test_gates_of_another_model_do_not_count():
+    model, teacher = GatedResNetCifar(8).eval(), GatedResNetCifar(14).eval()
+    x = torch.randn(2, 3, 32, 32)
+    with count_macs(model) as alone:
+        model(x)
+    with count_macs(model) as count:
+        teacher(x)
+        model(x)
+    assert torch.equal(count.macs(2), alone.macs(2))
+    assert torch.equal(count.open_gates(), alone.open_gates())

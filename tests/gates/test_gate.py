@@ -1,6 +1,7 @@
 """The contract between gates and their consumers."""
 
 import contextlib
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
@@ -11,9 +12,9 @@ from mmbas.gates import (
     GatedConvMACs,
     GateOutput,
     force_gate_logits,
-    named_gates,
     record_gate_outputs,
 )
+from mmbas.gates.recorder import is_recording
 
 
 class TwoGates(nn.Module):
@@ -92,7 +93,36 @@ def test_records_nest_and_survive_an_exception():
         model(x)
     assert len(inner["first"]) == 1
     assert len(outer["first"]) == 2
-    assert all(gate._records is None for gate in named_gates(model).values())
+    assert not is_recording()
+
+
+def test_forced_logits_nest():
+    model, x = TwoGates().eval(), torch.randn(5, 3, 4, 4)
+    with force_gate_logits(model, 1.0):
+        with force_gate_logits(model, {"second": -1.0}):
+            assert model(x) == 5 * 4
+        assert model(x) == 5 * 6
+    with force_gate_logits(model, {"first": 1.0}), force_gate_logits(model, {"second": 1.0}):
+        assert model(x) == 5 * 6
+
+
+def test_forced_logits_that_do_not_fit_are_refused():
+    model, x = TwoGates().eval(), torch.randn(5, 3, 4, 4)
+    with (
+        force_gate_logits(model, {"first": torch.ones(3)}),
+        pytest.raises(ValueError, match=r"broadcast to \(5, 4\), but got shape \(3,\)"),
+    ):
+        model(x)
+
+
+def test_threads_neither_record_nor_force_for_each_other():
+    model, x = TwoGates().eval(), torch.randn(5, 3, 4, 4)
+    with record_gate_outputs(model) as records, force_gate_logits(model, 1.0):
+        with ThreadPoolExecutor(1) as pool:
+            free = pool.submit(model, x).result()
+        assert model(x) == 5 * 6
+    assert [len(outputs) for outputs in records.values()] == [1, 1]
+    assert free == model(x)
 
 
 def test_forced_logits():

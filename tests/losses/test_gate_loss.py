@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from mmbas.losses import BatchShapingLoss, GateLoss
+from mmbas.losses import BatchShapingLoss, PerGateLoss
 from mmbas.losses.gate_loss import concatenate_logits
 
 
@@ -15,7 +15,7 @@ def outputs(*layers):
     return [SimpleNamespace(logits=layer) for layer in layers]
 
 
-class LastLogit(GateLoss):
+class LastLogit(PerGateLoss):
     """Costs the logit of the last image: easy to follow by hand."""
 
     loss_name = "loss_last"

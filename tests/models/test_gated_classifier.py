@@ -10,9 +10,9 @@ from mmengine.registry import MODELS, DefaultScope
 from mmpretrain.structures import DataSample
 
 from mmbas.backbones import GatedResNetCifar
-from mmbas.gates import GatedConvMACs, GateOutput, named_gates, record_gate_outputs
+from mmbas.gates import named_gates, record_gate_outputs
+from mmbas.gates.recorder import is_recording
 from mmbas.models import GateLossMixin
-from mmbas.models.gate_loss_mixin import used_params
 
 LOSSES = dict(
     bas=dict(type="mmbas.BatchShapingLoss", loss_weight=0.75),
@@ -83,7 +83,7 @@ def test_nothing_with_a_graph_outlives_the_iteration():
     model.loss(*batch())
     assert set(model.last_gates) == set(named_gates(model))
     assert all(gates.dtype == torch.bool for gates in model.last_gates.values())
-    assert all(gate._records is None for gate in named_gates(model).values())
+    assert not is_recording()
 
 
 def test_predictions_carry_the_cost_of_each_image():
@@ -114,12 +114,12 @@ def test_predictions_carry_the_parameters_of_each_image():
         assert sample.params == pytest.approx(sample.dense_params - closed)
 
 
-def test_a_channel_open_in_any_window_is_used():
-    # 10 parameters, 8 of them behind two gates; two windows of two images
-    convs = (GatedConvMACs(100, outputs=slice(None), params=8),)
-    windows = [torch.tensor([[1.0, 0.0], [0.0, 0.0]]), torch.tensor([[0.0, 1.0], [0.0, 1.0]])]
-    outputs = {"gate": [GateOutput(gates, gates, convs) for gates in windows], "unused": []}
-    assert used_params(torch.nn.Linear(9, 1), outputs, 2).tolist() == [10.0, 6.0]
+def test_costs_are_left_out_where_nobody_wants_them():
+    model = classifier().eval()
+    model.report_costs = False
+    sample = model.predict(*batch(2))[0]
+    assert "macs" not in sample
+    assert "pred_score" in sample
 
 
 def test_plain_network_costs_its_dense_macs():
@@ -142,7 +142,9 @@ def test_target_macs_loss_sees_the_whole_network():
     # the gates that evaluation would choose, of a network of 40.6 M MACs with gates and classifier
     dense = 40_561_024
     closed = 0.0
-    for output, _ in records.values():  # then the one image on which dense MACs are counted
+    for (
+        output,
+    ) in records.values():  # the image on which dense MACs are counted is not among them
         shut = (output.logits <= 0).double().mean(dim=1)
         closed += (output.dense_macs * shut).mean().item()
     fraction = 1 - closed / dense
@@ -176,7 +178,7 @@ def test_dense_macs_are_counted_once_for_each_size_and_leave_no_trace(monkeypatc
     assert torch.equal(torch.get_rng_state(), random)
     for key, value in model.state_dict().items():
         assert torch.equal(value, state[key]), key
-    assert all(gate._records is None for gate in named_gates(model).values())
+    assert not is_recording()
 
 
 def test_two_gate_losses_of_one_kind_are_refused():

@@ -19,7 +19,7 @@ from mmbas.losses.batch_shaping.gather import gather_batch
 from mmbas.losses.batch_shaping.priors import BetaPrior, Prior, at_least_float32
 from mmbas.losses.batch_shaping.queue import LogitQueue
 from mmbas.losses.batch_shaping.ranks import batch_ranks
-from mmbas.losses.gate_loss import GateLoss
+from mmbas.losses.gate_loss import PerGateLoss
 from mmbas.registry import MODELS
 
 PAPER_PRIOR = BetaPrior(a=0.6, b=0.4)
@@ -152,7 +152,7 @@ def batch_shaping_loss(
 
 
 @MODELS.register_module()
-class BatchShapingLoss(GateLoss):
+class BatchShapingLoss(PerGateLoss):
     """Makes each gate conditional: open for some images, closed for others, as the prior says.
 
     ``loss_weight * factor * reduction(batch_shaping_loss(logits, prior))``. All layers share one
@@ -161,7 +161,7 @@ class BatchShapingLoss(GateLoss):
     Args:
         loss_weight: lambda of the paper, >= 0.
         prior: Distribution on (0, 1), or its config; Beta(0.6, 0.4) as in the paper.
-        reduction: See :class:`GateLoss`.
+        reduction: See :class:`PerGateLoss`.
         gather: Rank each process's logits in the global batch of all processes. The value is then
             the global batch's loss, on every process. The gradient is that of the global loss
             times the number of processes: DDP averages over processes, and a process
@@ -209,6 +209,11 @@ class BatchShapingLoss(GateLoss):
             )
         self.gather = gather
         self.queue = LogitQueue(queue_size) if queue_size else None
+
+    def prepare(self, num_gates: int) -> None:
+        """Give the queue its final shape, so that checkpoints hold the same tensors throughout."""
+        if self.queue is not None:
+            self.queue.reserve(num_gates)
 
     def loss_per_gate(self, gate_logits: Tensor) -> Tensor:
         """Loss of each gate, shape (G,), for logits of shape (N, G)."""

@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from mmbas.gates import ChannelGate
-from mmbas.gates.channel_gate import ALWAYS_OPEN_LOGIT
+from mmbas.gates.channel_gate import ALWAYS_OPEN_LOGIT, average_pool
 from mmbas.gates.gate import Gate
 
 
@@ -42,6 +42,6 @@ class FoldedChannelGate:
 
     def __call__(self, x: Tensor) -> Tensor:
         """See :func:`logits_function`."""
-        pooled = x.flatten(1, 2).mean(dim=1)
+        pooled = average_pool(x, (1, 2)).to(x.dtype)
         hidden = F.linear(pooled, self.first, self.first_bias).relu_()
         return F.linear(hidden, self.second, self.second_bias)

@@ -13,23 +13,18 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from mmbas.backbones.description import Backbone, Block, describe
+from mmbas.gates.gate import replace_logits
+from mmbas.gates.recorder import Forced
 from mmbas.sliced.torch_path.folded_gate import logits_function
 from mmbas.sliced.torch_path.fused_ops import add_conv2d_relu_, conv2d
 from mmbas.sliced.torch_path.open_channel_conv import OpenChannelConv, open_channels
 from mmbas.sliced.torch_path.scratch import Scratch
 from mmbas.sliced.torch_path.shortcut import shortcut_function
 
-Forced = Tensor | float | None
-
 # Below this many dense MACs per image a block is computed densely and masked: choosing channels
 # costs some calls of small operators per block, whatever its size. An estimate; between the blocks
 # of CIFAR networks (1 to 5 M, nothing gained) and of ImageNet networks (200 M, gained) at batch 1.
 MIN_SLICED_MACS = 20_000_000
-
-
-def force(logits: Tensor, forced: Forced) -> Tensor:
-    """The logits, or what :func:`mmbas.gates.force_gate_logits` puts in their place."""
-    return logits if forced is None else torch.zeros_like(logits) + forced
 
 
 class TorchBlock:
@@ -67,7 +62,9 @@ class TorchBlock:
         if self.compute_logits is None:
             logits = x.new_zeros(len(x), 0)
         else:
-            logits = force(self.compute_logits(x), forced)
+            logits = self.compute_logits(x)
+            if forced is not None:
+                logits = replace_logits(logits, forced)
         if self.shortcut is not None:
             total = self.shortcut(x)
         else:

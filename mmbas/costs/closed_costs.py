@@ -1,0 +1,127 @@
+"""What closed gates save, for all gates of a network at once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+from mmbas.gates import GatedConvMACs, GateOutput
+
+MAX_TABLES = 64
+
+
+class _Key(NamedTuple):
+    """What a table depends on: the costs that come with a gate's output, by identity."""
+
+    convs: int
+    num_gates: int
+
+
+@dataclass(frozen=True)
+class _Table:
+    """Costs of C convolutions by the gates at their inputs and outputs.
+
+    S runs of neighbouring gates stand at inputs or outputs; number S means "no gate".
+
+    Attributes:
+        starts: First gate of each run, counted through all gates, shape (S,).
+        stops: Gate after the last one of each run, shape (S,).
+        inputs: Run at the inputs of each convolution, shape (C,).
+        outputs: Run at its outputs, shape (C,).
+        cost_of_pair: MACs and weights of one pair of an open input and an open output, (C, 2).
+        dense: MACs and weights with all gates open, shape (2,).
+        convs: Kept alive, since the key of the table is their identity.
+    """
+
+    starts: Tensor
+    stops: Tensor
+    inputs: Tensor
+    outputs: Tensor
+    cost_of_pair: Tensor
+    dense: Tensor
+    convs: Sequence[Sequence[GatedConvMACs]]
+
+
+_tables: dict[tuple[_Key, ...], _Table] = {}
+
+
+def closed_costs(outputs: Sequence[GateOutput]) -> Tensor:
+    """MACs and weights that each image saves.
+
+    Args:
+        outputs: Outputs of different gates for the same N images, one call each; at least one.
+
+    Returns:
+        Shape (N, 2), float64, on the CPU; whole numbers, exact.
+    """
+    table = _table_of(outputs)
+    gates = torch.cat([output.gates.detach() > 0 for output in outputs], dim=1)
+    ends = F.pad(gates.cpu().to(torch.float64).cumsum(dim=1), (1, 0))
+    num_open = F.pad(ends[:, table.stops] - ends[:, table.starts], (0, 1), value=1.0)
+    open_pairs = num_open[:, table.inputs] * num_open[:, table.outputs]
+    return table.dense - open_pairs @ table.cost_of_pair
+
+
+def _table_of(outputs: Sequence[GateOutput]) -> _Table:
+    key = tuple(_Key(id(output.convs), output.gates.shape[1]) for output in outputs)
+    table = _tables.get(key)
+    if table is None:
+        table = _make_table(outputs)
+        if len(_tables) >= MAX_TABLES:
+            _tables.clear()
+        _tables[key] = table
+    return table
+
+
+def _make_table(outputs: Sequence[GateOutput]) -> _Table:
+    runs: dict[tuple[int, int] | None, int] = {}
+    rows: list[tuple[tuple[int, int] | None, tuple[int, int] | None, GatedConvMACs]] = []
+    first = 0
+    for output in outputs:
+        num_gates = output.gates.shape[1]
+        for conv in output.convs:
+            ends = [_run(gated, first, num_gates) for gated in (conv.inputs, conv.outputs)]
+            rows.append((ends[0], ends[1], conv))
+        first += num_gates
+    for before, after, _ in rows:
+        for run in (before, after):
+            if run is not None:
+                runs.setdefault(run, len(runs))
+    spans = [run for run in runs if run is not None]
+    runs[None] = len(spans)
+    costs = [[conv.macs, conv.params] for _, _, conv in rows]
+    pairs = [_length(before) * _length(after) for before, after, _ in rows]
+    dense = _float64(costs).view(-1, 2)
+    return _Table(
+        _int64([start for start, _ in spans]),
+        _int64([stop for _, stop in spans]),
+        _int64([runs[before] for before, _, _ in rows]),
+        _int64([runs[after] for _, after, _ in rows]),
+        dense / _float64(pairs)[:, None],
+        dense.sum(dim=0),
+        [output.convs for output in outputs],
+    )
+
+
+def _run(gated: slice | None, first: int, num_gates: int) -> tuple[int, int] | None:
+    if gated is None:
+        return None
+    span = range(first, first + num_gates)[gated]
+    return span.start, span.stop
+
+
+def _length(run: tuple[int, int] | None) -> int:
+    return 1 if run is None else run[1] - run[0]
+
+
+def _float64(values: Sequence[object]) -> Tensor:
+    return torch.tensor(values, dtype=torch.float64, device="cpu")
+
+
+def _int64(values: Sequence[int]) -> Tensor:
+    return torch.tensor(values, dtype=torch.int64, device="cpu")

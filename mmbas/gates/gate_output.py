@@ -1,0 +1,61 @@
+"""What a gate tells its consumers: losses, MAC counts, statistics, fast execution."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from mmbas.gates.conv_macs import GatedConvMACs
+
+
+@dataclass(frozen=True)
+class GateOutput:
+    """Decisions of one gate for one batch; consumers need not know which kind of gate it was.
+
+    Attributes:
+        logits: Gate logits, shape (N, G).
+        gates: 0/1 decisions, shape (N, G); in training with a gradient to ``logits``.
+        convs: The convolutions whose cost depends on these gates.
+    """
+
+    logits: Tensor
+    gates: Tensor
+    convs: Sequence[GatedConvMACs] = ()
+
+    @property
+    def probs(self) -> Tensor:
+        """Gate probs ``sigmoid(logits)``, shape (N, G)."""
+        return self.logits.sigmoid()
+
+    @property
+    def dense_macs(self) -> int:
+        """MACs of the gated convolutions for one image with all gates open."""
+        return sum(conv.macs for conv in self.convs)
+
+    @property
+    def dense_params(self) -> int:
+        """Weights of the gated convolutions that are used with all gates open."""
+        return sum(conv.params for conv in self.convs)
+
+    def macs(self) -> Tensor:
+        """MACs of the gated convolutions for each image, shape (N,), float64, differentiable."""
+        return self._open_share([conv.macs for conv in self.convs])
+
+    def params(self) -> Tensor:
+        """Weights of the gated convolutions that each image uses, shape (N,), float64."""
+        return self._open_share([conv.params for conv in self.convs])
+
+    def _open_share(self, dense: Sequence[int]) -> Tensor:
+        """Sum over the convolutions of what is left of ``dense`` between open channels."""
+        gates = self.gates.double()
+        total = gates.new_zeros(len(gates))
+        for conv, amount in zip(self.convs, dense, strict=True):
+            share = torch.full_like(total, amount)
+            for gated in (conv.inputs, conv.outputs):
+                if gated is not None:
+                    share = share * gates[:, gated].mean(dim=1)
+            total = total + share
+        return total
