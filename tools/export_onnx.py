@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import Any
 
 import torch
+from mmengine.config import Config
 
 from mmbas.cli.command_line import (
     checked_checkpoint,
@@ -21,7 +23,7 @@ from mmbas.cli.command_line import (
     with_origin,
     write_json,
 )
-from mmbas.cli.data_sets import input_shape
+from mmbas.cli.data_sets import innermost, input_shape
 from mmbas.cli.trained_model import load_trained_model
 from mmbas.compress.onnx_export import (
     OPSET,
@@ -31,7 +33,9 @@ from mmbas.compress.onnx_export import (
     open_session,
     require_packages,
 )
+from mmbas.compress.prediction import is_segmentor
 from mmbas.measure.timing import interleaved_seconds, median_ms
+from mmbas.registry import type_name
 
 TOLERANCE = 1e-4
 BATCH_SIZES = (1, 7)
@@ -62,19 +66,32 @@ def parse_args() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def load_network(args: argparse.Namespace) -> ExportedNetwork:
-    config = load_config(args.config, args.cfg_options)
+def load_network(config: Config, args: argparse.Namespace) -> ExportedNetwork:
     image_size = input_shape(config, args.shape)
     checked_checkpoint(args.checkpoint)
     model = load_trained_model(config, args.checkpoint).cpu()
     return ExportedNetwork(model, image_size=image_size, with_gates=args.gates).eval()
 
 
+def steps_outside(config: Config, network: ExportedNetwork) -> list[str]:
+    """What tools/test.py does besides what is in the file: its user has to do the same.
+
+    Transforms of the test pipeline that only read or pack are left out.
+    """
+    dataset: Any = (config.get("test_dataloader") or {}).get("dataset") or {}
+    names = [type_name(transform) for transform in innermost(dataset)[0].get("pipeline") or []]
+    steps = [name for name in names if not name.startswith(("Load", "Pack"))]
+    if steps and is_segmentor(network.model):
+        steps.append("resizing of the logits to the size of the image before these")
+    return steps
+
+
 def main() -> None:
     args = parse_args()
     require_packages("onnx", "onnxruntime")
     set_threads(args.threads)
-    network = load_network(args)
+    config = load_config(args.config, args.cfg_options)
+    network = load_network(config, args)
     Path(args.out).parent.mkdir(parents=True, exist_ok=True)
     export_onnx(network, args.out)
     session = open_session(args.out)
@@ -107,8 +124,12 @@ def main() -> None:
     print(
         f"{args.out}: opset {OPSET}, {height}x{width}, {megabytes:.1f} MB, within {difference:.1e} "
         f"of torch\none image, {torch.get_num_threads()} threads: ONNX Runtime "
-        f"{times['onnx_ms']:.2f} ms, torch (masked) {times['masked_ms']:.2f} ms"
+        f"{times['onnx_ms']:.2f} ms, torch (masked) {times['masked_ms']:.2f} ms\n"
+        f"outputs: {', '.join(network.output_names)}; prediction: {network.prediction.rule}"
     )
+    outside = steps_outside(config, network)
+    if outside:
+        print(f"not in the file, but in a test: {', '.join(outside)}")
     result = {
         **times,
         "max_rel_diff": difference,
@@ -116,6 +137,9 @@ def main() -> None:
         "opset": OPSET,
         "shape": [height, width],
         "gates": args.gates,
+        "outputs": network.output_names,
+        "prediction": network.prediction.rule,
+        "not_in_file": outside,
         "checkpoint": args.checkpoint,
         "out": args.out,
     }

@@ -1,4 +1,4 @@
-"""Export of a model to ONNX, images in, logits (and gates) out.
+"""Export of a model to ONNX, images in, logits (and gates, and labels) out.
 
 The conditional network is exported masked: every channel is computed and multiplied by its gate,
 since ONNX has no convolution over a list of channels. So the file gives the right result, but no
@@ -10,15 +10,18 @@ from __future__ import annotations
 import copy
 import importlib
 import inspect
+import itertools
 import warnings
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import torch
+from mmengine.structures import BaseDataElement
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from mmbas.compress.prediction import check_predictions, compute_logits, prediction_of
 from mmbas.gates import named_gates, record_gate_outputs
 
 # Known to every ONNX Runtime since 1.12 and to the exporters of torch 2.1 to 2.15.
@@ -30,17 +33,24 @@ UNDECIDED = 1e-5
 class ExportedNetwork(nn.Module):
     """From images as the data loader gives them to what the file holds.
 
-    Channel order and normalisation of the model's data preprocessor are part of the network.
-    Logits of a segmentor are resized to the image, so that their argmax is the label map.
+    Channel order and normalisation of the model's data preprocessor are part of the network, and
+    so is the test mode of a segmentor: sliding windows slide. Its logits have the images' size.
+
+    Outputs, in this order:
+        logits: Shape (N, classes), or (N, classes, H, W) of a segmentor.
+        gates: With ``with_gates``: which are open, in any window, shape (N, all gates), bool.
+        labels: Where the prediction is no argmax: shape (N, classes), or (N, H, W), bool; see
+            :func:`mmbas.compress.prediction.prediction_of`.
 
     Args:
         model: A classifier or segmentor of the hosts; is not changed.
         image_size: Height and width, fixed from now on.
-        with_gates: Also return which gates are open, shape (N, all gates), bool.
+        with_gates: Also return which gates are open.
 
     Raises:
-        ValueError: If the gates are wanted but there are none, or the data preprocessor does more
-            to images of this size than order channels and normalise.
+        ValueError: If the gates are wanted but there are none, the data preprocessor does more to
+            images of this size than order channels and normalise, or the model's own predictions
+            do not follow from these outputs.
     """
 
     mean: Tensor
@@ -59,19 +69,32 @@ class ExportedNetwork(nn.Module):
         self.register_buffer("mean", torch.zeros(3, 1, 1) if mean is None else mean)
         self.register_buffer("std", torch.ones(3, 1, 1) if std is None else std)
         self.flip_channels = self._flips_channels(model.data_preprocessor)
+        self.prediction = prediction_of(model)
+        with torch.no_grad():
+            inputs = self.preprocess(torch.rand(1, 3, *image_size) * 255)
+            check_predictions(self.model, inputs, compute_logits(self.model, inputs))
         fix_average_pools(self, image_size)
 
+    @property
+    def output_names(self) -> list[str]:
+        """Names of the outputs, in order."""
+        gates = ["gates"] if self.with_gates else []
+        return ["logits", *gates, *(["labels"] if self.prediction.labels else [])]
+
     def forward(self, images: Tensor) -> tuple[Tensor, ...]:
-        """Logits (and gates) of ``images``, shape (N, 3, H, W), float32, 0 to 255."""
+        """The outputs for ``images``, shape (N, 3, H, W), float32, 0 to 255."""
         with record_gate_outputs(self.model) as records:
-            logits = self.model(self.preprocess(images), mode="tensor")
-        if logits.dim() == 4:
-            logits = F.interpolate(
-                logits, self.image_size, mode="bilinear", align_corners=self.model.align_corners
-            )
-        if not self.with_gates:
-            return (logits,)
-        return logits, torch.cat([output.gates > 0 for (output,) in records.values()], dim=1)
+            logits = compute_logits(self.model, self.preprocess(images))
+        outputs = [logits]
+        if self.with_gates:
+            opened = [
+                torch.stack([output.gates > 0 for output in windows]).any(dim=0)
+                for windows in records.values()
+            ]
+            outputs.append(torch.cat(opened, dim=1))
+        if self.prediction.labels:
+            outputs.append(self.prediction.labels(logits))
+        return tuple(outputs)
 
     def preprocess(self, images: Tensor) -> Tensor:
         """What the data preprocessor makes of ``images``."""
@@ -80,7 +103,9 @@ class ExportedNetwork(nn.Module):
     def _flips_channels(self, preprocessor: Any) -> bool:
         """Whether the preprocessor changes between BGR and RGB; the hosts name that differently."""
         images = torch.rand(1, 3, *self.image_size) * 255
-        expected = preprocessor({"inputs": list(images)})["inputs"]
+        # Samples are what a padding preprocessor of MMSegmentation notes its padding on.
+        data = {"inputs": list(images), "data_samples": [BaseDataElement()]}
+        expected = preprocessor(data)["inputs"]
         for self.flip_channels in (False, True):
             own = self.preprocess(images)
             if own.shape == expected.shape and torch.allclose(own, expected, atol=1e-4):
@@ -93,13 +118,13 @@ class ExportedNetwork(nn.Module):
 
 
 def export_onnx(network: ExportedNetwork, path: str | Path) -> None:
-    """Write ``network`` with input ``images``, any batch size, and outputs ``logits``, ``gates``.
+    """Write ``network`` with input ``images``, any batch size, and its outputs by their names.
 
     Raises:
         ValueError: If the package onnx is not installed.
     """
     require_packages("onnx")
-    names = ["logits", "gates"] if network.with_gates else ["logits"]
+    names = network.output_names
     # The exporter based on torch.export needs onnxscript, and is not in torch 2.1.
     options: dict[str, Any] = {}
     if "dynamo" in inspect.signature(torch.onnx.export).parameters:
@@ -155,7 +180,7 @@ def max_relative_difference(
         expected = network(images)
     outputs = [torch.from_numpy(value) for value in session.run(None, {"images": images.numpy()})]
     decided = torch.ones(len(images), dtype=torch.bool)
-    for (output,) in records.values():
+    for output in itertools.chain.from_iterable(records.values()):
         decided &= output.logits.abs().min(dim=1).values > UNDECIDED
     if not decided.any():
         return 0.0, 0
