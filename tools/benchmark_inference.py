@@ -1,13 +1,18 @@
-"""Time inference of the plain and of the gated network in one run, with fresh gates per image.
+"""Time of a gated network and of the same without gates, in the fastest libraries, in one run.
 
-dense eager     the network without gates, normalisation folded into the convolutions, the faster of
+torch eager     the network without gates, normalisation folded into the convolutions, the faster of
                 the two memory layouts
-dense compiled  the same by torch.compile with frozen weights (takes a minute to compile)
+torch compiled  the same by torch.compile with frozen weights (takes a minute to compile)
+onnxruntime     the same exported to ONNX, in ONNX Runtime
+openvino        the same in OpenVINO; libraries that are not installed are named
+rival           another network without gates (--rival), e.g. a smaller one of about as many MACs
 masked          the gated network with all channels computed and closed ones multiplied by 0
 sliced          the gated network with open channels computed only, each execution path by itself
 MAC ratio       average conditional MACs, gate networks included, over the MACs of the plain network
 efficiency      time ratio / MAC ratio; 1 means that every closed channel saves its share of time
-Each call that counts follows one of the same network that does not, as in a loop of its own.
+
+All take turns on the same images with as many threads, with fresh gates for every image. Each call
+that counts follows one of the same network that does not, as in a loop of its own.
 """
 
 from __future__ import annotations
@@ -16,13 +21,14 @@ import argparse
 import copy
 import itertools
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import torch
 from mmengine.config import Config
 from mmengine.registry import MODELS, init_default_scope
 from mmengine.runner import Runner
-from torch import nn
+from torch import Tensor, nn
 
 from mmbas.cli.command_line import (
     checked_checkpoint,
@@ -38,7 +44,10 @@ from mmbas.cli.data_sets import check_data_roots, input_shape
 from mmbas.cli.trained_model import load_weights, with_preprocessor
 from mmbas.gates import named_gates
 from mmbas.measure.contenders import Batch, random_gate_batches
+from mmbas.measure.cpu_class import has_bfloat16
+from mmbas.measure.dense_runs import LIBRARIES, DenseSettings
 from mmbas.measure.inference_benchmark import Settings, measure
+from mmbas.measure.onnx_twin import INT8
 
 
 def parse_args() -> argparse.Namespace:
@@ -49,8 +58,10 @@ def parse_args() -> argparse.Namespace:
             "--checkpoint work_dirs/quickstart/epoch_40.pth",
             "python tools/benchmark_inference.py configs/resnet20_bas_cifar10.py "
             "--open-fraction 0.5 --vary 0.1 --threads 1",
+            "python tools/benchmark_inference.py configs/resnet34_bas_imagenet.py "
+            "--open-fraction 0.45 --shape 224 --threads 1 --rival configs/resnet18_imagenet.py",
             "python tools/benchmark_inference.py configs/pspnet_r50_bas_cityscapes.py "
-            "--open-fraction 0.5 --shape 512 1024 --repeats 5 --no-compile",
+            "--open-fraction 0.5 --shape 512 1024 --repeats 5 --libraries torch --no-compile",
         ],
     )
     gates = parser.add_mutually_exclusive_group(required=True)
@@ -71,7 +82,7 @@ def parse_args() -> argparse.Namespace:
         "--dtype",
         default="float32",
         choices=["float32", "bfloat16", "float16"],
-        help="of weights and images (float32); the native path takes float32 only",
+        help="of the gated network (float32); the native path takes float32 only",
     )
     parser.add_argument(
         "--paths",
@@ -80,7 +91,22 @@ def parse_args() -> argparse.Namespace:
         choices=["native", "torch", "triton"],
         help="execution paths to time (native torch)",
     )
-    parser.add_argument("--no-compile", action="store_true", help="leave out dense compiled")
+    parser.add_argument(
+        "--libraries",
+        nargs="+",
+        default=list(LIBRARIES),
+        choices=LIBRARIES,
+        help="that run the network without gates (all)",
+    )
+    parser.add_argument(
+        "--precisions",
+        nargs="+",
+        choices=["float32", "bfloat16", "float16", INT8],
+        help="of the network without gates; default: float32, bfloat16 if the CPU has it, and "
+        "--dtype; int8 is ONNX Runtime's static quantisation",
+    )
+    parser.add_argument("--no-compile", action="store_true", help="leave out torch compiled")
+    parser.add_argument("--rival", metavar="CONFIG", help="another network, timed without gates")
     parser.add_argument("--per-stage", action="store_true", help="also time each stage by itself")
     args = parser.parse_args()
     check_args(parser, args)
@@ -97,6 +123,8 @@ def check_args(parser: argparse.ArgumentParser, args: argparse.Namespace) -> Non
         value = getattr(args, name)
         if value is not None and value < 1:
             parser.error(f"expected --{name.replace('_', '-')} >= 1, but got {value}")
+    if torch.device(args.device).type == "cuda" and not torch.cuda.is_available():
+        parser.error(f"expected a device of this machine, but got {args.device}")
     if args.shape and (len(args.shape) > 2 or min(args.shape) < 1):
         parser.error(f"expected --shape as one or two sizes >= 1, but got {args.shape}")
 
@@ -116,11 +144,19 @@ def build_gated(config: Config, checkpoint: str | None) -> nn.Module:
 def test_batches(config: Config, model: Any, batch_size: int) -> Iterator[Batch]:
     """The config's test images as the model sees them, again and again."""
     check_data_roots(config, ["test_dataloader"])
+    if not config.get("test_dataloader"):
+        raise ValueError("expected test_dataloader in the config, but got none")
     loader = copy.deepcopy(config.test_dataloader)
     loader.update(batch_size=batch_size, num_workers=0, persistent_workers=False)
     loader.drop_last = True
     for data in itertools.chain.from_iterable(itertools.repeat(Runner.build_dataloader(loader))):
-        yield Batch(model.data_preprocessor(data)["inputs"])
+        images = model.data_preprocessor(data)["inputs"]
+        if not isinstance(images, Tensor):
+            raise ValueError(
+                f"expected test images of one size, stacked, but got {type(images).__name__}; "
+                "use --batch-size 1, or noise images with --open-fraction"
+            )
+        yield Batch(images)
 
 
 def make_batches(config: Config, model: nn.Module, args: argparse.Namespace) -> list[Batch]:
@@ -137,45 +173,62 @@ def make_batches(config: Config, model: nn.Module, args: argparse.Namespace) -> 
     return list(itertools.islice(source, args.repeats))
 
 
-def print_result(result: dict[str, Any]) -> None:
+def dense_settings(args: argparse.Namespace) -> DenseSettings:
+    """Which runs of the network without gates take part."""
+    own = ["float32", "bfloat16"] if args.device != "cpu" or has_bfloat16() else ["float32"]
+    # The gated network is always compared with torch in its own dtype.
+    precisions = dict.fromkeys([*(args.precisions or own), args.dtype])
+    return DenseSettings(tuple(precisions), tuple(args.libraries), not args.no_compile)
+
+
+def build_rival(path: str) -> nn.Module:
+    """The network of another config in evaluation mode, with random weights."""
+    config = load_config(path)
+    init_default_scope(config.get("default_scope") or "mmengine")
+    rival: nn.Module = MODELS.build(config.model)
+    return rival.eval()
+
+
+def print_result(result: dict[str, Any], rival: str | None) -> None:
     height, width = result["shape"]
     print(
         f"batch {result['batch_size']}, {height}x{width}, {result['threads']} threads, "
-        f"{result['device']} {result['dtype']}; MAC ratio {result['macs_ratio']:.3f}"
+        f"{result['device']} ({result['cpu_class']}), gated in {result['dtype']}; "
+        f"MAC ratio {result['macs_ratio']:.3f}"
     )
-    header = ["", "ms", "/ eager", "/ compiled", "efficiency", "against compiled"]
-    print(format_table(header, [[name, *cells] for name, cells in rows_of(result)]))
+    print(format_table(["", "ms", "sliced / it", "efficiency"], list(rows_of(result, rival))))
     print(
         f"sliced and masked differ by {result['max_rel_diff']:.1e} of the largest output; "
         f"accelerate(model) chooses the {result['path']} path"
     )
     for name, reason in result["left_out"].items():
         print(f"{name} left out: {reason}")
-    fastest_dense = min(filter(None, (result["dense_eager_ms"], result["dense_compiled_ms"])))
-    if fastest_dense < result["sliced_ms"]:
-        print("The dense network is faster here: use it, or fewer open gates.")
+    if (result["ratio_best"] or 0) > 1:
+        print(
+            f"The network without gates is faster here, in {result['dense_best']}: use it, or "
+            "fewer open gates."
+        )
     for row in result.get("per_stage", []):
         print("  ".join(f"{key} {shown(value, 3)}" for key, value in row.items()))
 
 
 def shown(value: object, digits: int = 2) -> str:
     """A cell of the table."""
-    if value is None:
-        return "-"
     return f"{value:.{digits}f}" if isinstance(value, float) else str(value)
 
 
-def rows_of(result: dict[str, Any]) -> Iterator[tuple[str, list[str]]]:
-    """Rows of the table: name and cells."""
-    eager, compiled = result["dense_eager_ms"], result["dense_compiled_ms"]
-    times = {"dense eager": eager, "dense compiled": compiled, "masked": result["masked_ms"]}
-    for name, ms in times.items():
-        if ms is not None:
-            yield name, [shown(ms), shown(ms / eager), shown(compiled and ms / compiled), "", ""]
-    keys = ("sliced_ms", "time_ratio_eager", "time_ratio_compiled")
+def rows_of(result: dict[str, Any], rival: str | None) -> Iterator[list[str]]:
+    """Rows of the table: name, ms, time ratio of the sliced network to it, efficiency."""
+    for row in result["dense"]:
+        efficiency = row["ratio"] / result["macs_ratio"]
+        yield [row["name"], shown(row["ms"]), shown(row["ratio"]), shown(efficiency)]
+    for row in result.get("rival", {}).get("dense", []):
+        name = f"{Path(rival or '').stem}, {row['name']}"
+        yield [name, shown(row["ms"]), shown(row["ratio"]), ""]
+    masked = result["masked_ms"]
+    yield ["masked", shown(masked), shown(result["sliced_ms"] / masked), ""]
     for path, figures in result["paths"].items():
-        cells = [figures[key] for key in (*keys, "efficiency_eager", "efficiency_compiled")]
-        yield f"sliced, {path}", [shown(cell) for cell in cells]
+        yield [f"sliced, {path}", shown(figures["sliced_ms"]), "", ""]
 
 
 def main() -> None:
@@ -190,13 +243,16 @@ def main() -> None:
     settings = Settings(
         repeats=args.repeats,
         paths=tuple(args.paths),
-        compile_dense=not args.no_compile,
+        dense=dense_settings(args),
         per_stage=args.per_stage,
         device=args.device,
         dtype=getattr(torch, args.dtype),
     )
-    result = measure(gated, batches, settings)
-    print_result(result)
+    rival = build_rival(args.rival) if args.rival else None
+    result = measure(gated, batches, settings, rival)
+    if args.rival:
+        result["rival"]["config"] = args.rival
+    print_result(result, args.rival)
     write_json(args.out_json, with_origin(result, args.config))
 
 

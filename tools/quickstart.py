@@ -169,6 +169,7 @@ def main() -> None:
         "3/3 timing",
         *("tools/benchmark_inference.py", CONFIG, "--checkpoint", checkpoint),
         *("--batch-size", "1", "--threads", str(args.threads), "--no-compile"),
+        *("--libraries", "torch", "--precisions", "float32"),
         *("--out-json", str(speed_file), *options),
     )
 

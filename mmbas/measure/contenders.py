@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import copy
 import itertools
-import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
+from mmcv.cnn import fuse_conv_bn
 from torch import Tensor, nn
 
 from mmbas.backbones.description import Backbone
@@ -17,12 +16,11 @@ from mmbas.blocks import GatedResidualBlock
 from mmbas.costs.mac_count import count_macs
 from mmbas.gates import force_gate_logits, named_gates
 from mmbas.gates.recorder import forcing
-from mmbas.measure.timing import interleaved_seconds, median_ms
-from mmbas.sliced.folding import folded
+from mmbas.measure.dense_run import LAYOUTS, Call, fastest
+from mmbas.measure.outputs import relative_difference, tensors_of
 
-Call = Callable[[], object]
-LAYOUTS = {"nchw": torch.contiguous_format, "nhwc": torch.channels_last}
 PARITY_BATCHES = 8
+FOLDING_TOLERANCE = 1e-3
 
 
 @dataclass(frozen=True)
@@ -31,6 +29,11 @@ class Batch:
 
     images: Tensor
     logits: dict[str, Tensor] | None = None
+
+    def to(self, target: str | torch.dtype) -> Batch:
+        """The same on a device or in a dtype."""
+        logits = self.logits and {name: value.to(target) for name, value in self.logits.items()}
+        return Batch(self.images.to(target), logits)
 
 
 def random_gate_batches(
@@ -91,32 +94,8 @@ def faster_layout(
         layout: caller(copy.deepcopy(model).to(memory_format=memory_format), batches, layout=layout)
         for layout, memory_format in LAYOUTS.items()
     }
-    seconds = interleaved_seconds(calls, repeats=min(3, len(batches)), warmup=1, device=device)
-    best = min(calls, key=lambda layout: median_ms(seconds[layout]))
+    best = fastest(calls, repeats=len(batches), device=device)
     return best, calls[best]
-
-
-def compiled_caller(model: nn.Module, batches: Sequence[Batch]) -> tuple[Call | None, str | None]:
-    """The model compiled by inductor with frozen, prepacked weights; or None and why not.
-
-    Args:
-        model: A plain network with folded normalisation, in evaluation mode.
-        batches: All of the same shape, else it is compiled anew for each.
-    """
-    if batches[0].images.device.type == "cpu" and not any(map(shutil.which, ("g++", "clang++"))):
-        return None, "there is no C++ compiler"
-    if not hasattr(torch, "compile"):
-        return None, f"torch {torch.__version__} has no compiler"
-    import torch._inductor.config as inductor
-
-    compiled: Any = torch.compile(copy.deepcopy(model))
-    call = caller(compiled, batches)
-    try:
-        with inductor.patch(freezing=True):
-            call()
-    except RuntimeError as error:  # the base of dynamo's and inductor's errors
-        return None, f"compiling failed: {str(error).strip().splitlines()[0]}"
-    return call, None
 
 
 def total_macs(gated: nn.Module, plain: nn.Module, batches: Sequence[Batch]) -> tuple[float, float]:
@@ -157,9 +136,8 @@ def max_rel_diff(model: nn.Module, other: nn.Module, batches: Sequence[Batch]) -
             outputs = []
             for each in (model, other):
                 with force_gate_logits(each, batch.logits or {}):
-                    outputs.append(_last(each(batch.images)))
-            difference = (outputs[0] - outputs[1]).abs().max() / outputs[0].abs().max()
-            worst = max(worst, float(difference))
+                    outputs.append(each(batch.images))
+            worst = max(worst, relative_difference(outputs[1], outputs[0]))
     return worst
 
 
@@ -182,11 +160,35 @@ def plain_twin(gated: nn.Module) -> nn.Module:
     return plain
 
 
-def folded_pair(gated: nn.Module) -> tuple[nn.Module, nn.Module]:
-    """The gated network and the plain one, normalisation folded."""
-    return folded(gated), folded(plain_twin(gated))
+def folded_plain(plain: nn.Module, images: Tensor) -> nn.Module:
+    """Copy of a network without gates, all its normalisation folded into the convolutions.
+
+    The order of a model's layers is written in its code, so the copy's output is compared; where
+    it is another one, the normalisation stays.
+
+    Args:
+        plain: In evaluation mode.
+        images: Shape (N, 3, H, W).
+    """
+    with torch.inference_mode():
+        fused = fuse_conv_bn(copy.deepcopy(plain))
+        same = relative_difference(fused(images), plain(images)) <= FOLDING_TOLERANCE
+    return (fused if same else copy.deepcopy(plain)).requires_grad_(False)
 
 
-def _last(outputs: Tensor | Sequence[Tensor]) -> Tensor:
-    """A model's output, or the last of a backbone's."""
-    return outputs if isinstance(outputs, Tensor) else outputs[-1]
+def check_can_be_timed(model: nn.Module, images: Tensor) -> None:
+    """Run a network once.
+
+    Raises:
+        ValueError: If it cannot be called with images alone, or returns no tensors.
+    """
+    try:
+        with torch.inference_mode():
+            outputs = model(images)
+    except (TypeError, AttributeError, RuntimeError, NotImplementedError) as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise ValueError(
+            f"expected a network that is called with images of shape {tuple(images.shape)} alone, "
+            f"but {type(model).__name__} gives: {reason}"
+        ) from error
+    tensors_of(outputs)

@@ -9,26 +9,25 @@ from typing import Any
 import torch
 from torch import nn
 
-from mmbas.backbones.description import BACKBONES
-from mmbas.gates import named_gates
 from mmbas.measure.contenders import (
     Batch,
-    Call,
-    caller,
-    compiled_caller,
-    faster_layout,
-    folded_pair,
+    check_can_be_timed,
+    folded_plain,
     max_rel_diff,
     plain_twin,
     total_macs,
-    truncated,
 )
+from mmbas.measure.cpu_class import cpu_class, limits
+from mmbas.measure.dense_runs import DenseRuns, DenseSettings, dense_runs
+from mmbas.measure.gated_ways import GatedWays, gated_ways, of_dtype
+from mmbas.measure.onnx_twin import INT8
+from mmbas.measure.stage_times import stage_times
 from mmbas.measure.timing import interleaved_seconds, median_ms, median_ratio
-from mmbas.sliced.accelerate import accelerate
 
 Result = dict[str, Any]
+Seconds = dict[str, list[float]]
 
-REFERENCES = ("dense_eager", "dense_compiled", "masked")
+RIVAL = "rival "  # before the names of the other network's runs
 
 
 @dataclass(frozen=True)
@@ -38,184 +37,157 @@ class Settings:
     Attributes:
         repeats: Counted calls of each contender.
         paths: Execution paths of the sliced network.
-        compile_dense: Whether the compiled plain network takes part.
+        dense: Runs of the network without gates.
         per_stage: Whether each stage is timed too.
         device: Where everything runs.
-        dtype: Of weights and images.
+        dtype: Of the gated network's weights and images.
     """
 
     repeats: int
     paths: tuple[str, ...]
-    compile_dense: bool = True
+    dense: DenseSettings
     per_stage: bool = False
     device: str = "cpu"
     dtype: torch.dtype = torch.float32
 
 
-@dataclass(frozen=True)
-class Contenders:
-    """What is timed, by name, and what could not be.
-
-    Attributes:
-        calls: ``dense_eager``, ``masked``, perhaps ``dense_compiled``, and each path's name.
-        sliced: The accelerated network of each path.
-        left_out: By name why it is not timed.
-        layouts: In which memory layout dense and masked run.
-    """
-
-    calls: dict[str, Call]
-    sliced: dict[str, nn.Module]
-    left_out: dict[str, str]
-    layouts: dict[str, str]
-
-
-def measure(gated: nn.Module, batches: Sequence[Batch], settings: Settings) -> Result:
-    """Time a gated network, dense, masked and sliced.
+def measure(
+    gated: nn.Module,
+    batches: Sequence[Batch],
+    settings: Settings,
+    rival: nn.Module | None = None,
+) -> Result:
+    """Time a gated network masked and sliced, and the same without gates in every library.
 
     Args:
-        gated: In evaluation mode.
+        gated: Float32, in evaluation mode.
         batches: One for each counted call.
         settings: What to measure.
+        rival: Another network without gates, such as a smaller one of about as many MACs, timed in
+            the same turns on the same images; gates are taken out if it has any.
 
     Returns:
         Times in ms (medians) and ratios; what is not measured is None.
 
     Raises:
-        ValueError: If no path can run the network.
+        ValueError: If no path can run the network, or a network cannot be called with images.
     """
-    device = torch.device(settings.device)
-    gated = gated.to(device, settings.dtype)
-    batches = [_on(batch, device, settings.dtype) for batch in batches]
-    contenders = _contenders(gated, batches, settings)
+    batches = [batch.to(settings.device) for batch in batches]
+    ways = _gated_ways(gated.to(settings.device), batches, settings)
+    dense = {"": _dense_runs(gated, batches, settings)}
+    if rival is not None:
+        dense[RIVAL] = _dense_runs(rival.to(settings.device), batches, settings)
+    calls = {
+        prefix + name: run.call() for prefix, x in dense.items() for name, run in x.runs.items()
+    }
     seconds = interleaved_seconds(
-        contenders.calls,
+        {**calls, **ways.calls},
         repeats=settings.repeats,
         warmup=min(3, settings.repeats),
         settle=True,
         device=settings.device,
     )
-    masked, plain = folded_pair(gated)
-    path = _path_of_auto(contenders.sliced)
-    conditional, dense = total_macs(contenders.sliced[path], plain, batches)
-    macs = conditional / dense
-    paths: dict[str, Result] = {
-        name: _ratios(seconds, name, macs) | {"max_rel_diff": max_rel_diff(masked, model, batches)}
-        for name, model in contenders.sliced.items()
-    }
-    result: Result = {
-        **{f"{key}_ms": _median(seconds, key) for key in REFERENCES},
-        **paths[path],
-        "macs_ratio": macs,
-        "path": path,
-        "paths": paths,
-        "left_out": contenders.left_out,
-        "layouts": contenders.layouts,
-        **_conditions(batches[0].images, settings),
-    }
+    result = _figures(gated, batches, ways, seconds, settings)
+    result |= _dense_figures(dense[""], seconds, "", ways.path)
+    if rival is not None:
+        result["rival"] = _dense_figures(dense[RIVAL], seconds, RIVAL, ways.path)
+    for prefix, runs in dense.items():
+        result["left_out"] |= {prefix + name: reason for name, reason in runs.left_out.items()}
     if settings.per_stage:
-        result["per_stage"] = _per_stage(gated, batches, settings, path)
+        result["per_stage"] = stage_times(gated, batches, ways.path, settings.device)
     return result
 
 
-def _conditions(images: torch.Tensor, settings: Settings) -> Result:
-    """What the times depend on besides the network."""
+def _gated_ways(gated: nn.Module, batches: Sequence[Batch], settings: Settings) -> GatedWays:
+    check_can_be_timed(gated, batches[0].images)
+    return gated_ways(*of_dtype(gated, batches, settings.dtype), settings.paths, settings.device)
+
+
+def _dense_runs(model: nn.Module, batches: Sequence[Batch], settings: Settings) -> DenseRuns:
+    images = [batch.images for batch in batches]
+    check_can_be_timed(model, images[0])
+    return dense_runs(folded_plain(plain_twin(model), images[0]), images, settings.dense)
+
+
+def _figures(
+    gated: nn.Module,
+    batches: Sequence[Batch],
+    ways: GatedWays,
+    seconds: Seconds,
+    settings: Settings,
+) -> Result:
+    """What is measured of the gated network, and what it depends on."""
+    dtype = str(settings.dtype).removeprefix("torch.")
+    own = [batch.to(settings.dtype) for batch in batches]
+    plain = plain_twin(gated).to(settings.dtype)
+    conditional, dense = total_macs(ways.sliced[ways.path], plain, own)
+    macs = conditional / dense
+    references = {kind: f"torch {kind} {dtype}" for kind in ("eager", "compiled")}
+    paths = {
+        name: {
+            **_ratios(seconds, name, references, macs),
+            "max_rel_diff": max_rel_diff(ways.masked, model, own),
+        }
+        for name, model in ways.sliced.items()
+    }
     return {
+        **{f"dense_{kind}_ms": _median(seconds, name) for kind, name in references.items()},
+        "masked_ms": median_ms(seconds["masked"]),
+        **paths[ways.path],
+        "macs_ratio": macs,
+        "path": ways.path,
+        "paths": paths,
+        "left_out": dict(ways.left_out),
+        "layouts": {"masked": ways.layout},
         "threads": torch.get_num_threads(),
-        "batch_size": len(images),
-        "shape": list(images.shape[2:]),
+        "batch_size": len(batches[0].images),
+        "shape": list(batches[0].images.shape[2:]),
         "repeats": settings.repeats,
         "device": settings.device,
-        "dtype": str(images.dtype).removeprefix("torch."),
+        "dtype": dtype,
+        "cpu_class": cpu_class(),
+        "cpu_limits": limits(),
     }
 
 
-def _on(batch: Batch, device: torch.device, dtype: torch.dtype) -> Batch:
-    logits = batch.logits and {
-        name: value.to(device, dtype) for name, value in batch.logits.items()
-    }
-    return Batch(batch.images.to(device, dtype), logits)
-
-
-def _contenders(gated: nn.Module, batches: Sequence[Batch], settings: Settings) -> Contenders:
-    masked, plain = folded_pair(gated)
-    layouts, calls, left_out = {}, {}, {}
-    for name, model in (("dense_eager", plain), ("masked", masked)):
-        layouts[name], calls[name] = faster_layout(model, batches, device=settings.device)
-    reason: str | None = "not asked for"
-    if settings.compile_dense:
-        compiled, reason = compiled_caller(plain, batches)
-        if compiled is not None:
-            calls["dense_compiled"] = compiled
-    if reason is not None:
-        left_out["dense_compiled"] = reason
-    sliced: dict[str, nn.Module] = {}
-    for path in settings.paths:
-        try:
-            sliced[path] = accelerate(gated, path=path)
-        except ValueError as error:
-            left_out[path] = str(error)
-            continue
-        calls[path] = caller(sliced[path], batches)
-    if not sliced:
-        raise ValueError(f"expected a path that can run this network, but got none: {left_out}")
-    return Contenders(calls, sliced, left_out, layouts)
-
-
-def _path_of_auto(sliced: dict[str, nn.Module]) -> str:
-    """The path that ``accelerate`` takes by itself, if it is among those timed."""
-    return "native" if "native" in sliced else next(iter(sliced))
-
-
-def _median(seconds: dict[str, list[float]], name: str) -> float | None:
-    return median_ms(seconds[name]) if name in seconds else None
-
-
-def _ratios(seconds: dict[str, list[float]], name: str, macs: float) -> Result:
-    """Time of a contender, and its ratios to the dense ones."""
+def _ratios(seconds: Seconds, name: str, references: dict[str, str], macs: float) -> Result:
+    """Time of a way to run the gated network, and its ratios to torch's dense runs."""
     result: Result = {"sliced_ms": median_ms(seconds[name])}
-    for kind in ("eager", "compiled"):
-        dense = seconds.get(f"dense_{kind}")
+    for kind, reference in references.items():
+        dense = seconds.get(reference)
         ratio = None if dense is None else median_ratio(seconds[name], dense)
         result[f"time_ratio_{kind}"] = ratio
         result[f"efficiency_{kind}"] = None if ratio is None else ratio / macs
     return result
 
 
-def _per_stage(
-    gated: nn.Module, batches: Sequence[Batch], settings: Settings, path: str
-) -> list[Result]:
-    """Times of the stem with the first stage, and of each further stage.
+def _dense_figures(runs: DenseRuns, seconds: Seconds, prefix: str, path: str) -> Result:
+    """Every run of a network without gates, and the fastest that does not change its numbers.
 
-    A stage's time is what a backbone that ends after it takes longer than one that ends before.
+    int8 is left out of the choice: what it costs in accuracy must be measured first.
     """
-    prefix, backbone = next(
-        (name, module) for name, module in gated.named_modules() if isinstance(module, BACKBONES)
-    )
-    rows: list[Result] = []
-    before = dict.fromkeys(("dense_eager", "masked", path), 0.0)
-    macs_before = (0.0, 0.0)
-    for i, stage in enumerate(backbone.stage_names):
-        part = truncated(backbone, i + 1)
-        own = [_for_part(batch, part, prefix) for batch in batches]
-        contenders = _contenders(
-            part, own, Settings(settings.repeats, (path,), False, device=settings.device)
-        )
-        seconds = interleaved_seconds(
-            contenders.calls, repeats=settings.repeats, settle=True, device=settings.device
-        )
-        now = {name: median_ms(seconds[name]) for name in before}
-        macs_now = total_macs(contenders.sliced[path], plain_twin(part), own)
-        row: Result = {"stage": f"stem and {stage}" if i == 0 else stage}
-        row |= {f"{name}_ms": now[name] - before[name] for name in before}
-        row["macs_ratio"] = (macs_now[0] - macs_before[0]) / (macs_now[1] - macs_before[1])
-        rows.append(row)
-        before, macs_before = now, macs_now
-    return rows
+    rows: list[Result] = [
+        {
+            "name": name,
+            "ms": median_ms(seconds[prefix + name]),
+            "precision": run.precision,
+            "library": run.library,
+            "version": run.version,
+            "layout": run.layout,
+            "max_rel_diff": runs.differences[name],
+            "ratio": median_ratio(seconds[path], seconds[prefix + name]),
+        }
+        for name, run in runs.runs.items()
+    ]
+    floats = [row for row in rows if row["precision"] != INT8]
+    best = min(floats, key=lambda row: row["ms"], default=None)
+    return {
+        "dense": sorted(rows, key=lambda row: row["ms"]),
+        "dense_best": best and best["name"],
+        "dense_best_ms": best and best["ms"],
+        "ratio_best": best and best["ratio"],
+    }
 
 
-def _for_part(batch: Batch, part: nn.Module, prefix: str) -> Batch:
-    """The batch with logits of the gates of a part only, by their names in it."""
-    if batch.logits is None:
-        return batch
-    names = {name: f"{prefix}.{name}" if prefix else name for name in named_gates(part)}
-    return Batch(batch.images, {name: batch.logits[full] for name, full in names.items()})
+def _median(seconds: Seconds, name: str) -> float | None:
+    return median_ms(seconds[name]) if name in seconds else None

@@ -62,10 +62,12 @@ INFERENCE_KEYS = {
     *("dense_eager_ms", "dense_compiled_ms", "masked_ms", "sliced_ms", "macs_ratio"),
     *("time_ratio_eager", "time_ratio_compiled", "efficiency_eager", "efficiency_compiled"),
     *("max_rel_diff", "path", "threads", "batch_size", "device", "dtype"),
+    *("dense", "dense_best", "dense_best_ms", "ratio_best", "cpu_class"),
 }
 
 
-FAST = ["--no-compile", "--threads", "1"]
+TORCH_ONLY = ["--libraries", "torch", "--precisions", "float32"]
+FAST = ["--no-compile", "--threads", "1", *TORCH_ONLY]
 
 
 def assert_consistent_timing(result):
@@ -162,9 +164,87 @@ def test_stages_share_the_macs_of_the_network(tmp_path):
 @pytest.mark.skipif(not shutil.which("g++"), reason="there is no C++ compiler")
 def test_compiled_dense_network_takes_part(tmp_path):
     arguments = ["--open-fraction", "0.5", "--threads", "1", "--repeats", "2", "--paths", "torch"]
+    arguments += TORCH_ONLY
     result = json_of(run_tool, "benchmark_inference", DIGITS, *arguments, out=tmp_path / "out.json")
     assert result["dense_compiled_ms"] > 0
     assert result["efficiency_compiled"] > 0
+
+
+def test_inference_is_compared_with_the_fastest_library_and_with_another_network(tmp_path):
+    arguments = ["--open-fraction", "0.5", "--no-compile", "--threads", "1", "--repeats", "2"]
+    arguments += ["--precisions", "float32", "bfloat16", "--paths", "torch"]
+    arguments += ["--rival", "configs/resnet20_cifar10.py"]
+    result = json_of(
+        call_tool, "benchmark_inference", DIGITS, *arguments, out=tmp_path / "out.json"
+    )
+    assert result["rival"]["config"] == "configs/resnet20_cifar10.py"
+    for each in (result, result["rival"]):
+        rows = {row["name"]: row for row in each["dense"]}
+        # What cannot run here is named, with the reason.
+        prefix = "" if each is result else "rival "
+        wanted = {
+            f"{library} {precision}"
+            for library in ("torch eager", "onnxruntime", "openvino")
+            for precision in ("float32", "bfloat16")
+        }
+        left_out = {name.removeprefix(prefix) for name in result["left_out"]}
+        assert wanted == set(rows) | (left_out & wanted)
+        assert [row["ms"] for row in each["dense"]] == sorted(row["ms"] for row in rows.values())
+        assert each["dense_best"] == each["dense"][0]["name"]
+        assert each["dense_best_ms"] == rows[each["dense_best"]]["ms"]
+        assert each["ratio_best"] == rows[each["dense_best"]]["ratio"] > 0
+        for row in rows.values():
+            assert row["name"] == f"{row['library']} {row['precision']}"
+            assert row["version"]
+            assert row["max_rel_diff"] < (1e-4 if row["precision"] == "float32" else 0.1)
+    assert result["dense_eager_ms"] == rows_by_name(result)["torch eager float32"]["ms"]
+
+
+def rows_by_name(result):
+    return {row["name"]: row for row in result["dense"]}
+
+
+NEW_MODEL = """
+from mmengine.model import BaseModel
+from mmengine.registry import MODELS
+
+@MODELS.register_module(force=True)
+class {name}(BaseModel):
+    def __init__(self, backbone):
+        super().__init__()
+        self.backbone = MODELS.build(backbone)
+
+    def forward(self, images{arguments}):
+        maps = self.backbone(images)
+        return {result}
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "result", "message"),
+    [
+        ("Detector", "", "list(maps), list(maps)", "tuple of list"),
+        ("Prompted", ", prompt", "maps", "missing 1 required positional argument: 'prompt'"),
+        ("Named", "", "dict(maps=maps)", "but got dict"),
+    ],
+)
+def test_networks_that_cannot_be_timed_are_one_line(tmp_path, name, arguments, result, message):
+    module = tmp_path / "new_model.py"
+    module.write_text(NEW_MODEL.format(name=name, arguments=arguments, result=result))
+    config = tmp_path / "config.py"
+    config.write_text(
+        f"import runpy\nrunpy.run_path({str(module)!r})\ndel runpy\n"
+        f"model = dict(type={name!r}, backbone=dict(type='mmbas.GatedResNetCifar', depth=20))\n"
+    )
+    options = ["--open-fraction", "0.5", "--shape", "32", "--repeats", "2"]
+    error = error_of("benchmark_inference", config, *options, *FAST)
+    assert error.startswith("error: expected a network")
+    assert message in error
+
+
+def test_a_network_without_gates_has_nothing_to_slice():
+    error = error_of("benchmark_inference", "configs/resnet20_cifar10.py", "--open-fraction", "0.5")
+    assert error == "error: expected a config with gates, but its network has none"
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,77 @@
+"""The gated network in each way that it can be run: masked, and sliced by each execution path."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import nn
+
+from mmbas.measure.contenders import Batch, caller, faster_layout
+from mmbas.measure.dense_run import Call
+from mmbas.sliced.accelerate import accelerate
+from mmbas.sliced.folding import folded
+
+
+@dataclass(frozen=True)
+class GatedWays:
+    """The ways that are ready to be timed, and why others are not.
+
+    Attributes:
+        calls: ``masked`` and the name of each path.
+        masked: The network with all channels computed.
+        sliced: The accelerated network of each path.
+        left_out: By path why it cannot run the network.
+        layout: Memory layout in which the masked network runs.
+    """
+
+    calls: dict[str, Call]
+    masked: nn.Module
+    sliced: dict[str, nn.Module]
+    left_out: dict[str, str]
+    layout: str
+
+    @property
+    def path(self) -> str:
+        """The path that ``accelerate`` takes by itself, if it is among those timed."""
+        return "native" if "native" in self.sliced else next(iter(self.sliced))
+
+
+def gated_ways(
+    gated: nn.Module, batches: Sequence[Batch], paths: Sequence[str], device: str
+) -> GatedWays:
+    """Prepare a gated network.
+
+    Args:
+        gated: In evaluation mode.
+        batches: What it is timed on, of its dtype and on its device.
+        paths: Execution paths of the sliced network.
+        device: Where it runs.
+
+    Raises:
+        ValueError: If no path can run the network.
+    """
+    masked = folded(gated)
+    layout, call = faster_layout(masked, batches, device=device)
+    ways = GatedWays({"masked": call}, masked, {}, {}, layout)
+    for path in paths:
+        try:
+            ways.sliced[path] = accelerate(gated, path=path)
+        except ValueError as error:
+            ways.left_out[path] = str(error)
+            continue
+        ways.calls[path] = caller(ways.sliced[path], batches)
+    if not ways.sliced:
+        raise ValueError(
+            f"expected a path that can run this network, but got none: {ways.left_out}"
+        )
+    return ways
+
+
+def of_dtype(
+    gated: nn.Module, batches: Sequence[Batch], dtype: torch.dtype
+) -> tuple[nn.Module, list[Batch]]:
+    """A copy of the network, and its batches, in a dtype."""
+    return copy.deepcopy(gated).to(dtype), [batch.to(dtype) for batch in batches]
