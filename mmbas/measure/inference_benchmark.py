@@ -83,7 +83,7 @@ def measure(
     seconds = interleaved_seconds(
         {**calls, **ways.calls},
         repeats=settings.repeats,
-        warmup=min(3, settings.repeats),
+        warmup=min(3, settings.repeats // 5),  # large networks are slow, and all have run once
         settle=True,
         device=settings.device,
     )

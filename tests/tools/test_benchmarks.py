@@ -3,6 +3,7 @@
 How long something takes is not tested, since other processes share the machine.
 """
 
+import json
 import shutil
 
 import pytest
@@ -286,3 +287,27 @@ def test_reduction_halves_the_gated_convolutions(tmp_path):
         for name in ("plain", "conditional"):
             times = point[f"{runtime}_reduced_ms"], point[f"{runtime}_{name}_ms"]
             assert point[f"{runtime}_reduced_over_{name}"] == pytest.approx(times[0] / times[1])
+
+
+def test_the_table_measures_each_point_once(tmp_path):
+    settings = ["--networks", "resnet20", "--threads", "1", "--open-fractions", "0.5"]
+    settings += [
+        "--repeats",
+        "2",
+        "--out-json",
+        tmp_path / "out.json",
+        "--out-md",
+        tmp_path / "t.md",
+    ]
+    arguments = [*settings, "--", "--no-compile", *TORCH_ONLY, "--paths", "torch"]
+    call_tool("../benchmarks/inference_table", *arguments)
+    (point,) = json.loads((tmp_path / "out.json").read_text())["points"]
+    assert (point["network"], point["open_fraction"], point["batch_size"]) == ("resnet20", 0.5, 1)
+    assert point["command"].startswith("python tools/benchmark_inference.py configs/resnet20_bas")
+
+    call_tool("../benchmarks/inference_table", *arguments)
+    assert json.loads((tmp_path / "out.json").read_text())["points"] == [point]
+    table = (tmp_path / "t.md").read_text().splitlines()
+    assert table[0] == f"### CPU class `{point['cpu_class']}`"
+    assert {line.count("|") for line in table[2:] if line} == {19}
+    assert f"| {point['dense_best']} | {point['dense_best_ms']:.3g} |" in table[4]
