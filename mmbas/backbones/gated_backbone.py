@@ -8,8 +8,8 @@ from typing import Any
 from mmengine.model import BaseModule
 from torch import nn
 
-from mmbas.backbones.network_costs import NetworkCosts, network_costs
-from mmbas.gates.size_cache import Size, SizeCache
+from mmbas.backbones.network_costs import NetworkCosts, Size, network_costs
+from mmbas.gates.memo import Memo
 
 
 class GatedBackbone(BaseModule):
@@ -26,7 +26,8 @@ class GatedBackbone(BaseModule):
 
     def __init__(self, init_cfg: dict[str, Any] | list[dict[str, Any]] | None) -> None:
         super().__init__(init_cfg)
-        self._costs: SizeCache[NetworkCosts] = SizeCache()
+        self._costs: Memo[Size, NetworkCosts] = Memo()
+        self._num_params: Memo[None, int] = Memo()
 
     @property
     def stages(self) -> list[nn.Module]:
@@ -45,7 +46,7 @@ class GatedBackbone(BaseModule):
     @property
     def num_params(self) -> int:
         """Number of parameters."""
-        return sum(parameter.numel() for parameter in self.parameters())
+        return self._num_params.get(None, lambda _: sum(each.numel() for each in self.parameters()))
 
     def _compute_costs(self, size: Size) -> NetworkCosts:
         stem = {

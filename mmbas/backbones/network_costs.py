@@ -15,7 +15,8 @@ from torch import nn
 from mmbas.blocks import GatedResidualBlock
 from mmbas.gates import Gate, GatedConvMACs
 from mmbas.gates.conv_macs import conv_macs, conv_output_size
-from mmbas.gates.size_cache import Size
+
+Size = tuple[int, int]
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,7 @@ from torch.utils.checkpoint import checkpoint
 from mmbas.blocks.block_widths import BlockWidths
 from mmbas.gates.conv_macs import GatedConvMACs, conv_macs, conv_output_size
 from mmbas.gates.gate import Gate
-from mmbas.gates.size_cache import SizeCache
+from mmbas.gates.memo import Memo
 from mmbas.registry import MODELS, type_name
 
 
@@ -67,7 +67,7 @@ class GatedResidualBlock(nn.Module):
         self.downsample = downsample
         self.with_cp = with_cp
         self._norm_names: list[str] = []
-        self._gated_convs: SizeCache[tuple[GatedConvMACs, ...]] = SizeCache()
+        self._gated_convs: Memo[tuple[int, int], tuple[GatedConvMACs, ...]] = Memo()
 
     def add_norm(self, norm_cfg: dict[str, Any], num_channels: int) -> None:
         """Append the next norm layer, ``bn1``, ``bn2``, ... (``gn1`` for group norm)."""

@@ -50,18 +50,28 @@ class _Table:
 _tables: dict[tuple[_Key, ...], _Table] = {}
 
 
-def closed_costs(outputs: Sequence[GateOutput]) -> Tensor:
+def open_gates(outputs: Sequence[GateOutput]) -> Tensor:
+    """Which gates are open, shape (N, all gates), bool, on the CPU.
+
+    Args:
+        outputs: Outputs of different gates for the same N images, one call each; at least one.
+    """
+    return (torch.cat([output.gates for output in outputs], dim=1).detach() > 0).cpu()
+
+
+def closed_costs(outputs: Sequence[GateOutput], is_open: Tensor | None = None) -> Tensor:
     """MACs and weights that each image saves.
 
     Args:
         outputs: Outputs of different gates for the same N images, one call each; at least one.
+        is_open: Their :func:`open_gates`, or others of that shape.
 
     Returns:
         Shape (N, 2), float64, on the CPU; whole numbers, exact.
     """
     table = _table_of(outputs)
-    gates = torch.cat([output.gates.detach() > 0 for output in outputs], dim=1)
-    ends = F.pad(gates.cpu().to(torch.float64).cumsum(dim=1), (1, 0))
+    gates = open_gates(outputs) if is_open is None else is_open
+    ends = F.pad(gates.to(torch.float64).cumsum(dim=1), (1, 0))
     num_open = F.pad(ends[:, table.stops] - ends[:, table.starts], (0, 1), value=1.0)
     open_pairs = num_open[:, table.inputs] * num_open[:, table.outputs]
     return table.dense - open_pairs @ table.cost_of_pair

@@ -14,10 +14,10 @@ they keep, and which does nothing unless a count is going on in the same thread.
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
+from dataclasses import dataclass
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -26,7 +26,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
-from mmbas.costs.closed_costs import closed_costs
+from mmbas.costs.closed_costs import closed_costs, open_gates
 from mmbas.gates import Gate, GateOutput, named_gates
 from mmbas.gates.conv_macs import conv_macs
 from mmbas.gates.recorder import listening
@@ -35,23 +35,49 @@ _NORMS = (_BatchNorm, nn.GroupNorm, nn.LayerNorm)
 _COUNTED = (_ConvNd, nn.Linear)
 
 
+@dataclass(frozen=True)
+class ImageCosts:
+    """What each of N images costs.
+
+    Attributes:
+        macs: Conditional MACs, shape (N,), float64.
+        params: Parameters used, shape (N,), float64.
+        gates: Which gates were open, shape (N, all gates), bool; in any call if there were several.
+        dense_macs: MACs per image with all gates open.
+        dense_params: Parameters of the modules that were called.
+    """
+
+    macs: Tensor
+    params: Tensor
+    gates: Tensor
+    dense_macs: int
+    dense_params: int
+
+
 class MACCount:
     """What the forward passes inside :func:`count_macs` cost.
 
     Args:
-        names: The modules to count, with their names.
         model: Model whose gates are counted.
-
-    Attributes:
-        module_macs: Dense MACs by module name, summed over the batch and over all calls.
+        names: The modules to count, with their names.
     """
 
     def __init__(self, model: nn.Module, names: dict[nn.Module, str]) -> None:
-        self.module_macs: dict[str, int] = defaultdict(int)
         self._model = model
         self._names = names
         self._called: dict[Any, None] = {}
+        self._macs: list[tuple[str, dict[str, int]]] = []  # of each call, by layer within a module
         self._outputs: dict[Gate, list[GateOutput]] = {}
+
+    @property
+    def module_macs(self) -> dict[str, int]:
+        """Dense MACs by module name, summed over the batch and over all calls."""
+        total: dict[str, int] = {}
+        for module, macs_of in self._macs:
+            for layer, macs in macs_of.items():
+                name = f"{module}.{layer}".strip(".")
+                total[name] = total.get(name, 0) + macs
+        return total
 
     @property
     def gate_outputs(self) -> dict[str, list[GateOutput]]:
@@ -59,59 +85,51 @@ class MACCount:
         names = _gate_names(self._model, self._outputs)
         return {name: self._outputs.get(gate, []) for gate, name in names.items()}
 
-    def outputs_by_call(self) -> list[list[GateOutput]]:
-        """The outputs of all gates of the model, call by call."""
-        outputs_of = list(self.gate_outputs.values())
-        num_calls = max(map(len, outputs_of), default=0)
-        return [
-            [outputs[call] for outputs in outputs_of if call < len(outputs)]
-            for call in range(num_calls)
-        ]
-
     def dense_macs(self, num_images: int, prefix: str = "") -> int:
         """MACs per image with all gates open, of the modules whose name begins with ``prefix``."""
-        total = sum(macs for name, macs in self.module_macs.items() if name.startswith(prefix))
-        return total // num_images
-
-    def macs(self, num_images: int) -> Tensor:
-        """Conditional MACs of each image, shape (num_images,), float64."""
-        macs = _constant(self.dense_macs(num_images), num_images)
-        for outputs in self.outputs_by_call():
-            macs = macs - closed_costs(outputs)[:, 0]
-        return macs
+        if not prefix:
+            return sum(sum(macs_of.values()) for _, macs_of in self._macs) // num_images
+        named = self.module_macs.items()
+        return sum(macs for name, macs in named if name.startswith(prefix)) // num_images
 
     def dense_params(self) -> int:
         """Parameters of the modules that were called, with all gates open."""
         parameters: dict[nn.Parameter, None] = {}
         counted = 0
         for module in self._called:
-            if hasattr(module, "num_params"):
+            if _counts_itself(module):
                 counted += module.num_params
             else:
                 known = isinstance(module, (*_COUNTED, *_NORMS))
                 parameters.update(dict.fromkeys(module.parameters(recurse=not known)))
         return counted + sum(parameter.numel() for parameter in parameters)
 
-    def params(self, num_images: int) -> Tensor:
-        """Parameters that each image uses, shape (num_images,), float64.
+    def image_costs(self, num_images: int) -> ImageCosts:
+        """Costs of each image.
 
-        All of :meth:`dense_params` but the weights of convolutions between closed channels; a
-        channel that is open in any call for an image (a window, a scale) is used.
+        Of the parameters an image uses all but the weights of convolutions between closed
+        channels; a channel that is open in any call for an image (a window, a scale) is used.
         """
-        params = _constant(self.dense_params(), num_images)
-        outputs = [_any_call(outputs) for outputs in self.gate_outputs.values() if outputs]
-        return params - closed_costs(outputs)[:, 1] if outputs else params
+        dense_macs, dense_params = self.dense_macs(num_images), self.dense_params()
+        macs, params = (_constant(dense, num_images) for dense in (dense_macs, dense_params))
+        outputs_of = [outputs for outputs in self.gate_outputs.values() if outputs]
+        if not outputs_of:
+            no_gates = torch.zeros(num_images, 0, dtype=torch.bool, device="cpu")
+            return ImageCosts(macs, params, no_gates, dense_macs, dense_params)
+        for call in range(max(map(len, outputs_of))):
+            called = [outputs[call] for outputs in outputs_of if call < len(outputs)]
+            gates = open_gates(called)
+            closed = closed_costs(called, gates)
+            macs = macs - closed[:, 0]
+        if any(len(outputs) > 1 for outputs in outputs_of):
+            merged = [_open_in_any(outputs) for outputs in outputs_of]
+            gates = open_gates(merged)
+            closed = closed_costs(merged, gates)
+        return ImageCosts(macs, params - closed[:, 1], gates, dense_macs, dense_params)
 
-    def open_gates(self) -> Tensor:
-        """Which gates were open, shape (N, all gates), bool; in any call if there were several."""
-        per_gate = [
-            _any_call(outputs).gates.detach() > 0
-            for outputs in self.gate_outputs.values()
-            if outputs
-        ]
-        if not per_gate:
-            return torch.zeros(0, 0, dtype=torch.bool, device="cpu")
-        return torch.cat(per_gate, dim=1)
+    def macs(self, num_images: int) -> Tensor:
+        """Conditional MACs of each image, shape (num_images,), float64."""
+        return self.image_costs(num_images).macs
 
     def _add_gate(self, gate: Gate, output: GateOutput) -> None:
         self._outputs.setdefault(gate, []).append(output)
@@ -121,11 +139,10 @@ class MACCount:
         if name is None:  # of another model
             return
         self._called[module] = None
-        if hasattr(module, "dense_module_macs"):
-            for layer, macs in module.dense_module_macs(inputs.shape).items():
-                self.module_macs[f"{name}.{layer}" if name else layer] += macs
+        if _counts_itself(module):
+            self._macs.append((name, module.dense_module_macs(inputs.shape)))
         elif isinstance(module, _COUNTED):
-            self.module_macs[name] += _layer_macs(module, inputs, output)
+            self._macs.append((name, {"": _layer_macs(module, inputs, output)}))
 
 
 _COUNTS: ContextVar[tuple[MACCount, ...]] = ContextVar("mmbas_mac_counts", default=())
@@ -161,7 +178,12 @@ def uncounted_modules(model: nn.Module) -> list[str]:
 
 
 def _has_weights(module: nn.Module) -> bool:
-    return any(True for _ in module.parameters(recurse=False))
+    """Whether a module holds parameters itself; read directly, since it is asked in every count."""
+    return any(parameter is not None for parameter in module._parameters.values())
+
+
+def _counts_itself(module: nn.Module) -> bool:
+    return hasattr(type(module), "dense_module_macs")
 
 
 def _hooked_modules(model: nn.Module) -> dict[nn.Module, str]:
@@ -186,12 +208,14 @@ def drop_counting_hooks(model: nn.Module) -> None:
 
 def _modules_to_hook(module: nn.Module, name: str) -> Iterator[tuple[nn.Module, str]]:
     """Modules with weights, and modules that count the layers that they hold themselves."""
-    if hasattr(module, "dense_module_macs"):
+    if _counts_itself(module):
         yield module, name
         return
     if _has_weights(module):
         yield module, name
-    for child_name, child in module.named_children():
+    for child_name, child in module._modules.items():
+        if child is None:
+            continue
         yield from _modules_to_hook(child, f"{name}.{child_name}" if name else child_name)
 
 
@@ -215,11 +239,9 @@ def _layer_macs(module: Any, inputs: Tensor, output: Tensor) -> int:
     return conv_macs(module, output.numel() // module.out_channels)
 
 
-def _any_call(outputs: Sequence[GateOutput]) -> GateOutput:
-    """One output whose gates are open if they are in any call."""
-    if len(outputs) == 1:
-        return outputs[0]
-    gates = torch.stack([output.gates.detach() for output in outputs]).amax(dim=0)
+def _open_in_any(outputs: Sequence[GateOutput]) -> GateOutput:
+    """One output whose gates are open where they are in any of several calls."""
+    gates = torch.stack([output.gates for output in outputs]).amax(dim=0)
     return GateOutput(outputs[0].logits, gates, outputs[0].convs)
 
 

@@ -124,17 +124,14 @@ class GateLossMixin(_Host):
 def _leave_costs(data_samples: Sequence[Any], count: MACCount) -> None:
     """Set on each data sample what its image cost."""
     num_images = len(data_samples)
-    macs, params = count.macs(num_images).tolist(), count.params(num_images).tolist()
-    dense_macs, dense_params = count.dense_macs(num_images), count.dense_params()
-    gates = count.open_gates().cpu()
-    if not len(gates):
-        gates = torch.zeros(num_images, 0, dtype=torch.bool, device="cpu")
+    costs = count.image_costs(num_images)
+    macs, params, gates = costs.macs.tolist(), costs.params.tolist(), costs.gates
     open_fractions = gates.double().mean(dim=1).tolist() if gates.shape[1] else [1.0] * num_images
     for i, sample in enumerate(data_samples):
         sample.macs = macs[i]
-        sample.dense_macs = dense_macs
+        sample.dense_macs = costs.dense_macs
         sample.params = params[i]
-        sample.dense_params = dense_params
+        sample.dense_params = costs.dense_params
         sample.gates = gates[i]
         sample.open_fraction = open_fractions[i]
 

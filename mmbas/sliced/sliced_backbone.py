@@ -94,8 +94,10 @@ class SlicedBackbone(nn.Module):
         """Tell of each gate what its masked block would have told."""
         (backbone,) = self._backbone
         convs_of = backbone.costs((x.shape[2], x.shape[3])).gated_convs
-        for gate, logits in zip(self._gates, all_logits, strict=True):
-            record(gate, GateOutput(logits, (logits > 0).to(logits.dtype), convs_of[gate]))
+        is_open = (torch.cat(list(all_logits), dim=1) > 0).to(x.dtype)  # at once: it counts
+        gates_of = is_open.split([logits.shape[1] for logits in all_logits], dim=1)
+        for gate, logits, gates in zip(self._gates, all_logits, gates_of, strict=True):
+            record(gate, GateOutput(logits, gates, convs_of[gate]))
 
     def dense_module_macs(self, input_shape: Sequence[int]) -> dict[str, int]:
         """MACs with all gates open, by module; see :func:`mmbas.costs.count_macs`."""

@@ -8,7 +8,7 @@ from torch import nn
 
 from mmbas.backbones import GatedResNet, GatedResNetCifar
 from mmbas.gates import named_gates, record_gate_outputs
-from mmbas.gates.size_cache import SizeCache
+from mmbas.gates.memo import Memo
 
 NETWORKS = {
     "resnet20": lambda: GatedResNetCifar(20),
@@ -73,9 +73,9 @@ def test_a_copy_with_other_layers_has_other_costs():
     assert model.costs((32, 32)) is before
 
 
-def test_sizes_are_bounded():
-    cache = SizeCache(max_sizes=3)
+def test_what_is_kept_is_bounded():
+    cache = Memo(max_values=3)
     for width in range(10):
-        assert cache.get((1, width), lambda size: size[1]) == width
-        assert cache.get((1, width), lambda size: -1) == width
+        assert cache.get((1, width), lambda key: key[1]) == width
+        assert cache.get((1, width), lambda key: -1) == width
         assert len(cache) <= 3

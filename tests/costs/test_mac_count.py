@@ -228,7 +228,7 @@ def test_an_image_uses_a_channel_that_is_open_in_any_window():
             model(x)
     # one of the block's 16 inner channels: 16 inputs and 16 outputs of 9 weights
     closed = 9 * (15 * 32 + 32 * (16 + 32) + 64 * (32 + 64))
-    assert count.params(1).tolist() == [count.dense_params() - closed]
+    assert count.image_costs(1).params.tolist() == [count.dense_params() - closed]
     assert count.dense_params() == sum(p.numel() for p in model.parameters())
 
 
@@ -236,7 +236,7 @@ def test_modules_that_are_never_called_use_no_parameters():
     model = nn.ModuleDict({"head": nn.Linear(8, 3), "auxiliary": nn.Linear(8, 5)})
     with count_macs(model) as count:
         model["head"](torch.randn(2, 8))
-    assert (count.dense_params(), count.params(2).tolist()) == (27, [27.0, 27.0])
+    assert (count.dense_params(), count.image_costs(2).params.tolist()) == (27, [27.0, 27.0])
 
 
 def test_gates_of_another_model_do_not_count():
@@ -248,4 +248,4 @@ def test_gates_of_another_model_do_not_count():
         teacher(x)
         model(x)
     assert torch.equal(count.macs(2), alone.macs(2))
-    assert torch.equal(count.open_gates(), alone.open_gates())
+    assert torch.equal(count.image_costs(2).gates, alone.image_costs(2).gates)

@@ -138,7 +138,9 @@ def test_multi_scale_and_flip_count_every_pass():
         for images in data["inputs"]:
             with torch.no_grad(), count_macs(model) as count:
                 model(torch.stack(images))
-            single.append((count.macs(1).item(), count.dense_macs(1), count.open_gates()[0]))
+            single.append(
+                (count.macs(1).item(), count.dense_macs(1), count.image_costs(1).gates[0])
+            )
         with torch.no_grad():
             expected = host.test_step(data)[0].pred_sem_seg.data
             (merged,) = tta.test_step(data)
