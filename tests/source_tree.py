@@ -96,3 +96,21 @@ def reached(start: str) -> set[str]:
             seen.add(module)
             waiting.extend(graph()[module])
     return seen
+
+
+@cache
+def names_of(module: str) -> set[str]:
+    """Names that a module of mmbas defines or imports at its top, and its submodules."""
+    names = {other.rpartition(".")[2] for other in modules() if other.startswith(f"{module}.")}
+    waiting = list(modules()[module].body)
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, ast.ClassDef | ast.FunctionDef):
+            names.add(node.name)
+        elif isinstance(node, ast.Import | ast.ImportFrom):
+            names.update(alias.asname or alias.name for alias in node.names)
+        elif isinstance(node, ast.Assign | ast.AnnAssign):
+            names.update(n.id for n in ast.walk(node) if isinstance(n, ast.Name))
+        elif isinstance(node, ast.If | ast.Try | ast.With):
+            waiting.extend(c for c in ast.iter_child_nodes(node) if isinstance(c, ast.stmt))
+    return names
