@@ -11,12 +11,13 @@ from __future__ import annotations
 import argparse
 import copy
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import torch
 from mmengine.config import Config
 from mmengine.registry import MODELS, init_default_scope
-from mmpretrain.structures import DataSample
+from mmengine.structures import BaseDataElement, PixelData
 from torch import Tensor, nn
 
 from mmbas.cli.allocator import keep_freed_memory
@@ -30,7 +31,8 @@ from mmbas.cli.command_line import (
     write_json,
 )
 from mmbas.cli.data_sets import input_shape
-from mmbas.gates import GateOutput, record_gate_outputs
+from mmbas.compress.prediction import is_segmentor
+from mmbas.gates import named_gates, record_gate_outputs
 from mmbas.measure.timing import interleaved_seconds, median_ms, median_ratio, peak_bytes
 
 
@@ -51,16 +53,34 @@ def parse_args() -> argparse.Namespace:
 
 
 def build(config: Config, device: str, *, gated: bool) -> nn.Module:
+    """The config's network in training mode, or the same without gates.
+
+    Raises:
+        ValueError: If the gated one has no gates or no gate losses.
+    """
     model_config = copy.deepcopy(config.model)
     if not gated:
         model_config.backbone.gate = None
         model_config.gate_losses = None
     torch.manual_seed(0)
     model: nn.Module = MODELS.build(model_config)
+    if gated and not (named_gates(model) and getattr(model, "gate_losses", None)):
+        raise ValueError(f"expected a config with gates and gate losses, but got {config.filename}")
     return model.to(device).train()
 
 
-def training_step(model: Any, images: Tensor, samples: list[DataSample]) -> Callable[[], None]:
+def random_labels(model: Any, images: Tensor) -> list[BaseDataElement]:
+    """A label for each image, or for each of its pixels."""
+    num_images, _, height, width = images.shape
+    if not is_segmentor(model):
+        labels = torch.arange(num_images, device=images.device) % model.head.num_classes
+        return [BaseDataElement(gt_label=label.view(1)) for label in labels]
+    size = (num_images, 1, height, width)
+    maps = torch.randint(model.num_classes, size, device=images.device)
+    return [BaseDataElement(gt_sem_seg=PixelData(data=labels)) for labels in maps]
+
+
+def training_step(model: Any, images: Tensor, samples: list[BaseDataElement]) -> Callable[[], None]:
     optimizer = torch.optim.SGD(model.parameters(), lr=1e-3, momentum=0.9, nesterov=True)
 
     def step() -> None:
@@ -77,27 +97,29 @@ def gate_losses_step(model: Any, images: Tensor) -> Callable[[], None]:
     with torch.no_grad(), record_gate_outputs(model) as records:
         model.extract_feat(images)
     outputs = [
-        GateOutput(output.logits.clone().requires_grad_(), output.gates, output.convs)
+        replace(output, logits=output.logits.clone().requires_grad_())
         for outputs in records.values()
         for output in outputs
     ]
 
     def step() -> None:
-        sum(loss(outputs) for loss in model.gate_losses.values()).backward()
+        losses = [
+            loss.terms(outputs, lambda: model.dense_macs(images))[loss.loss_name]
+            for loss in model.gate_losses.values()
+        ]
+        sum(losses).backward()
 
     return step
 
 
 def measure(config: Config, args: argparse.Namespace) -> dict[str, Any]:
-    batch_size = args.batch_size or config.train_dataloader.batch_size
+    batch_size = args.batch_size or (config.get("train_dataloader") or {}).get("batch_size")
+    if not batch_size:
+        raise ValueError("expected --batch-size, since the config has no train_dataloader")
     height, width = input_shape(config, args.shape)
     images = torch.randn(batch_size, 3, height, width, device=args.device)
-    num_classes = config.model.head.num_classes
-    samples = [
-        DataSample().set_gt_label(torch.tensor([i % num_classes], device=args.device))
-        for i in range(batch_size)
-    ]
     gated, plain = (build(config, args.device, gated=gated) for gated in (True, False))
+    samples = random_labels(gated, images)
     steps = {
         "gated": training_step(gated, images, samples),
         "plain": training_step(plain, images, samples),
@@ -141,11 +163,9 @@ def print_result(result: dict[str, Any]) -> None:
 def main() -> None:
     args = parse_args()
     config = load_config(args.config, args.cfg_options)
-    if not (config.model.backbone.get("gate") and config.model.get("gate_losses")):
-        raise ValueError(f"expected a config with gates and gate losses, but got {args.config}")
     set_threads(args.threads)
     keep_freed_memory()
-    init_default_scope(config.default_scope)
+    init_default_scope(config.get("default_scope") or "mmengine")
     result = measure(config, args)
     print_result(result)
     write_json(args.out_json, with_origin(result, args.config))
