@@ -42,7 +42,13 @@ from mmbas.cli.command_line import (
     with_origin,
     write_json,
 )
-from mmbas.cli.data_sets import as_list, check_class_names, check_data_roots, class_names
+from mmbas.cli.data_sets import (
+    as_list,
+    check_class_names,
+    check_data_roots,
+    class_names,
+    class_names_asked_for,
+)
 from mmbas.cli.trained_model import load_trained_model
 from mmbas.gates import named_gates
 from mmbas.registry import METRICS, type_name
@@ -157,8 +163,9 @@ def build_data(config: Config, split: str, num_images: int | None) -> tuple[Any,
     if not loader:
         raise ValueError(f"expected {split}_dataloader in the config for --split {split}, got none")
     check_data_roots(config, [f"{split}_dataloader"])
-    dataset = DATASETS.build(loader["dataset"])
-    dataset.full_init()
+    with class_names_asked_for():
+        dataset = DATASETS.build(loader["dataset"])
+        dataset.full_init()
     if num_images is not None:
         if not 1 <= num_images <= len(dataset):
             raise ValueError(

@@ -23,7 +23,13 @@ from mmbas.cli.command_line import (
     with_origin,
     write_json,
 )
-from mmbas.cli.data_sets import as_list, check_class_names, check_data_roots, set_pipeline
+from mmbas.cli.data_sets import (
+    as_list,
+    check_class_names,
+    check_data_roots,
+    class_names_asked_for,
+    set_pipeline,
+)
 from mmbas.cli.launcher import join_processes
 from mmbas.cli.trained_model import load_weights
 from mmbas.registry import type_name
@@ -129,7 +135,9 @@ def main() -> None:
     runner = Runner.from_cfg(config)
     # The runner loads it again, for its hooks, but only logs what does not fit.
     load_weights(runner.model, args.checkpoint)
-    check_class_names(runner.test_loop.dataloader.dataset, config.test_evaluator)
+    with class_names_asked_for():
+        dataset = runner.test_loop.dataloader.dataset
+    check_class_names(dataset, config.test_evaluator)
     if args.sliced:
         runner.register_hook(AccelerateHook(), priority="LOWEST")
     metrics = runner.test()

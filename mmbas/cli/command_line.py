@@ -134,12 +134,21 @@ def write_json(path: str | None, result: dict[str, Any]) -> None:
     """Write ``result`` if a path is given, whole or not at all; of several processes the first."""
     if path is None or not is_main_process():
         return
+    # Metrics of the hosts come as numpy scalars.
+    text = json.dumps(result, indent=2, default=float) + "\n"
+    write_whole(path, text.encode("utf-8"))
+
+
+def write_whole(path: str | Path, data: bytes | memoryview) -> None:
+    """Write a file whole or not at all; makes its folder where it is missing."""
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
     partial = target.with_name(target.name + ".partial")
-    # Metrics of the hosts come as numpy scalars.
-    partial.write_text(json.dumps(result, indent=2, default=float) + "\n", encoding="utf-8")
-    partial.replace(target)
+    try:
+        partial.write_bytes(data)
+        partial.replace(target)
+    finally:
+        partial.unlink(missing_ok=True)
 
 
 def format_table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

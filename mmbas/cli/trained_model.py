@@ -16,7 +16,7 @@ from mmengine.model import BaseTTAModel, is_model_wrapper
 from mmengine.runner import CheckpointLoader
 from torch import Tensor, nn
 
-from mmbas.cli.command_line import build_model, checked_checkpoint
+from mmbas.cli.command_line import build_model, checked_checkpoint, write_whole
 from mmbas.gates import named_gates
 
 # Parts that training alone computes with; a file may lack them, or hold others.
@@ -152,14 +152,7 @@ def save_checkpoint(path: str | Path, *, meta: Mapping[str, Any], state_dict: An
     """
     data = io.BytesIO()
     torch.save({"meta": dict(meta), "state_dict": state_dict}, data)
-    target = Path(path)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    partial = target.with_name(target.name + ".partial")
-    try:
-        partial.write_bytes(data.getbuffer())
-        partial.replace(target)
-    finally:
-        partial.unlink(missing_ok=True)
+    write_whole(path, data.getbuffer())
 
 
 def _check_has_gates(model: nn.Module, given: Mapping[str, Tensor], path: str) -> None:

@@ -1,7 +1,11 @@
 """What the tools share: shapes, data roots, results on disk."""
 
+import errno
 import json
 import re
+import shlex
+import sys
+from pathlib import Path
 from urllib.error import URLError
 
 import numpy as np
@@ -19,7 +23,7 @@ from mmbas.cli.command_line import (
 )
 from mmbas.cli.data_sets import check_data_roots, input_shape
 from mmbas.cli.environment import describe
-from mmbas.cli.trained_model import load_weights
+from mmbas.cli.trained_model import load_weights, save_checkpoint
 from mmbas.losses import BetaPrior
 from mmbas.registry import MODELS
 
@@ -133,3 +137,98 @@ def test_checkpoint_must_be_whole(tmp_path):
     path.write_bytes(path.read_bytes()[:-100])
     with pytest.raises(ValueError, match="is none, or was cut off"):
         checked_checkpoint(str(path))
+
+
+@pytest.mark.parametrize("last", [["--out-json", "a b.json"], ["--out-json=a.json"], []])
+def test_the_recorded_command_can_be_pasted(monkeypatch, last):
+    arguments = ["my config.py", "--cfg-options", "model.head={'a': 1}", 'x="$HOME"', "y=[1, 2]"]
+    monkeypatch.setattr(sys, "argv", ["tools/test.py", *arguments, *last])
+    command = with_origin({}, "my config.py")["command"]
+    assert shlex.split(command) == ["python", "tools/test.py", *arguments]
+
+
+def raised(error):
+    def main():
+        raise error
+
+    return main
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (OSError(errno.ENOSPC, "No space left on device", "a.pth"), "space to write a.pth"),
+        (OSError(errno.ENOSPC, "No space left on device"), "space to write a file"),
+        (OSError(errno.EDQUOT, "Disk quota exceeded", "a.pth"), "Disk quota exceeded"),
+        (OSError(errno.EROFS, "Read-only file system", "a.pth"), "a.pth: Read-only file system"),
+        (OSError(errno.ENAMETOOLONG, "File name too long", "aaa"), "aaa: File name too long"),
+        (FileNotFoundError(errno.ENOENT, "No such file", "a.jpg"), "a.jpg: No such file"),
+        (FileNotFoundError("file a.py does not exist"), "file a.py does not exist"),
+        (ConnectionResetError(errno.ECONNRESET, "Connection reset by peer"), "reset by peer"),
+        (TimeoutError(), "TimeoutError"),
+        (RuntimeError("[enforce fail] .\nPytorchStreamWriter failed writing file data/0"), "disk"),
+        (RuntimeError("unable to write </torch_1>: No space left on device (28)"), "disk full"),
+    ],
+)
+def test_every_error_of_the_operating_system_is_one_line(capsys, error, message):
+    with pytest.raises(SystemExit) as stopped:
+        run_tool(raised(error))
+    assert stopped.value.code == 2
+    written = capsys.readouterr().err
+    assert written.startswith("error: expected ")
+    assert message in written
+    assert written.count("\n") == 1
+
+
+def test_other_runtime_errors_keep_their_traceback():
+    with pytest.raises(RuntimeError, match="a bug"):
+        run_tool(raised(RuntimeError("a bug")))
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+def test_a_full_disk_is_one_line_and_leaves_nothing(tmp_path, capsys):
+    for name, write in (
+        ("a.json", lambda: write_json(str(tmp_path / "a.json"), {"macs": 3})),
+        ("a.pth", lambda: save_checkpoint(tmp_path / "a.pth", meta={}, state_dict={})),
+    ):
+        (tmp_path / f"{name}.partial").symlink_to("/dev/full")
+        with pytest.raises(SystemExit):
+            run_tool(write)
+        assert "error: expected space to write" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+class BrokenImages(torch.utils.data.Dataset):
+    """Reading fails, in a worker."""
+
+    def __init__(self, error):
+        self.error = error
+
+    def __len__(self):
+        return 1
+
+    def __getitem__(self, index):
+        if self.error == "refused":
+            return BetaPrior(a=-1)
+        if self.error == "missing":
+            return Path("missing.jpg").read_bytes()
+        return int("12a")
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [("refused", "error: expected a > 0 and b > 0"), ("missing", "No such file or directory")],
+)
+def test_an_error_in_a_worker_is_one_line(capsys, error, message):
+    loader = torch.utils.data.DataLoader(BrokenImages(error), num_workers=1)
+    with pytest.raises(SystemExit):
+        run_tool(lambda: list(loader))
+    written = capsys.readouterr().err
+    assert message in written
+    assert written.count("\n") == 1
+
+
+def test_a_bug_in_a_worker_keeps_its_traceback():
+    loader = torch.utils.data.DataLoader(BrokenImages("bug"), num_workers=1)
+    with pytest.raises(ValueError, match="invalid literal"):
+        run_tool(lambda: list(loader))

@@ -65,12 +65,15 @@ def test_what_mmengine_reads_is_loaded(save, weights, pack):
     assert_loaded(model, weights)
 
 
-def test_a_model_in_wrappers_is_loaded(save, weights):
-    model = Augmented(Network())
+@pytest.mark.parametrize(
+    "wrap", [Augmented, nn.DataParallel, lambda model: nn.DataParallel(Augmented(model))]
+)
+def test_a_model_in_wrappers_is_loaded(save, weights, wrap):
+    model = wrap(Network())
     load_weights(model, save(weights))
     assert_loaded(model, weights)
     with pytest.raises(ValueError, match="have another shape"):
-        load_weights(Augmented(Network(num_classes=7)), save(weights))
+        load_weights(wrap(Network(num_classes=7)), save(weights))
 
 
 def without(weights, *ends):

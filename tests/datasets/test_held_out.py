@@ -49,3 +49,9 @@ def test_too_few_images(number):
 def test_unknown_part():
     with pytest.raises(ValueError, match="'held_out' or 'rest', but got 'test'"):
         HeldOut(DIGITS, num_held_out=10, part="test")
+
+
+def test_classes_of_an_image_are_those_of_the_data_set():
+    dataset = HeldOut(DIGITS, num_held_out=20, part="rest")
+    for i in range(3):
+        assert dataset.get_cat_ids(i) == [dataset.get_data_info(i)["gt_label"]]

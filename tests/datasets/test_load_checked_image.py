@@ -26,9 +26,10 @@ def encoded(picture=PICTURE, mode="RGB", form="JPEG", **options):
     return buffer.getvalue()
 
 
-def load(path):
-    transform = TRANSFORMS.build(dict(type="mmbas.LoadCheckedImage"))
-    return transform(dict(img_path=str(path)))["img"]
+def load(path, **options):
+    transform = TRANSFORMS.build(dict(type="mmbas.LoadCheckedImage", **options))
+    results = transform(dict(img_path=str(path)))
+    return results and results["img"]
 
 
 @pytest.mark.parametrize("mode", ["RGB", "L", "CMYK"])
@@ -115,3 +116,34 @@ def test_a_file_that_is_no_image_is_named(tmp_path):
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"absent\.jpg"):
         load(tmp_path / "absent.jpg")
+
+
+@pytest.mark.parametrize("backend", ["cv2", "pillow"])
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (b"", "expected an image in .*picture.jpg, but the file is empty; replace"),
+        (b"no image at all", "expected an image in .*picture.jpg, but it cannot be decoded"),
+        (encoded()[:-2], "expected a whole image in .*picture.jpg, but the file ends within it"),
+    ],
+)
+def test_a_file_without_an_image_is_named_or_skipped(tmp_path, data, message, backend):
+    path = tmp_path / "picture.jpg"
+    path.write_bytes(data)
+    with pytest.raises(ValueError, match=message):
+        load(path, imdecode_backend=backend)
+    assert load(path, imdecode_backend=backend, ignore_empty=True) is None
+
+
+def test_a_missing_file_is_named_or_skipped(tmp_path):
+    with pytest.raises(FileNotFoundError, match="missing.jpg"):
+        load(tmp_path / "missing.jpg")
+    assert load(tmp_path / "missing.jpg", ignore_empty=True) is None
+
+
+def test_the_reader_of_the_older_argument_is_used(tmp_path):
+    path = tmp_path / "picture.jpg"
+    path.write_bytes(encoded())
+    with pytest.warns(DeprecationWarning, match="backend_args"):
+        image = load(path, file_client_args=dict(backend="disk"))
+    assert image.shape == (32, 32, 3)

@@ -1,6 +1,8 @@
 """tools/reduce.py: what is removed is known, and the written config loads it everywhere."""
 
 import json
+import shutil
+from pathlib import Path
 from unittest import mock
 
 import pytest
@@ -99,6 +101,16 @@ def test_written_config_tests_like_the_original(reduced, config, checkpoint, tmp
             assert tested[key] == pytest.approx(value), key
     original = json_of(call_tool, "test", config, checkpoint, out=tmp_path / "original.json")
     assert tested["accuracy"] == original["accuracy"]
+
+
+def test_written_config_finds_its_checkpoint_from_anywhere(reduced, tmp_path, monkeypatch):
+    out = reduced[1]
+    moved = shutil.copytree(out.parent, tmp_path / "moved here")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "heir.py").write_text('_base_ = "moved here/reduced.py"', encoding="utf-8")
+    assert Config.fromfile(out.with_suffix(".py")).load_from == str(out)
+    for path in ("moved here/reduced.py", "heir.py"):
+        assert Path(Config.fromfile(path).load_from) == moved / "reduced.pth"
 
 
 def test_written_config_counts(reduced, tmp_path):

@@ -128,6 +128,22 @@ def test_shares_of_gates_come_from_all_images(tested):
         assert result[key] == pytest.approx(value, abs=1e-6), key
 
 
+@pytest.mark.parametrize("tool", ["test", "reduce", "match_macs", "analyze_gates", "export_onnx"])
+def test_a_head_of_another_number_of_classes_is_refused(tmp_path, tool):
+    write_checkpoint(write_config(tmp_path), tmp_path / "ten.pth")
+    seven = write_config(tmp_path, "model = dict(head=dict(num_classes=7))", name="seven.py")
+    more = {
+        "test": ["--work-dir", tmp_path / "run"],
+        "reduce": ["--out", tmp_path / "reduced.pth"],
+        "match_macs": ["--out", tmp_path / "matched.pth", "--target", "0.5"],
+        "analyze_gates": ["--out-dir", tmp_path / "report"],
+        "export_onnx": [tmp_path / "seven.onnx"],
+    }
+    error = error_of(tool, seven, tmp_path / "ten.pth", *more[tool])
+    assert "2 tensors of" in error
+    assert "e.g. head.fc.weight: expected (7, 64), got (10, 64)" in error
+
+
 def test_a_checkpoint_that_is_not_there_is_named(tmp_path):
     missing = tmp_path / "missing.pth"
     error = error_of("test", write_config(tmp_path), missing, "--work-dir", tmp_path / "run")
