@@ -18,6 +18,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from mmbas.cli.command_line import run_tool
 from mmbas.cli.environment import describe
 from mmbas.hooks.checkpoint_file import latest_checkpoint
 
@@ -185,4 +186,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    run_tool(main)

@@ -48,7 +48,7 @@ def prediction_of(model: Any) -> Prediction:
         return Prediction(
             f"sigmoid(logits) > {threshold:g}", lambda logits: logits.sigmoid()[:, 0] > threshold
         )
-    head = getattr(model, "head", None)
+    head: Any = getattr(model, "head", None)
     if not hasattr(head, "thr"):
         return ARGMAX
     if head.thr is not None:
