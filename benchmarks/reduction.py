@@ -38,7 +38,7 @@ from mmbas.compress.onnx_export import (
 from mmbas.compress.reduction import reduce_model
 from mmbas.costs.mac_count import count_macs
 from mmbas.gates import named_gates
-from mmbas.measure.contenders import plain_twin
+from mmbas.measure.plain_network import plain_twin
 from mmbas.measure.timing import interleaved_seconds, median_ms, median_ratio
 
 TOLERANCE = 1e-4

@@ -21,6 +21,7 @@ PACKAGES = (
     ("onedl-mmsegmentation", "mmsegmentation"),
     "onnx",
     "onnxruntime",
+    "openvino",
 )
 
 

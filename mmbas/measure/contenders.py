@@ -8,11 +8,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
-from mmcv.cnn import fuse_conv_bn
 from torch import Tensor, nn
 
 from mmbas.backbones.description import Backbone
-from mmbas.blocks import GatedResidualBlock
 from mmbas.costs.mac_count import count_macs
 from mmbas.gates import force_gate_logits, named_gates
 from mmbas.gates.recorder import forcing
@@ -20,7 +18,6 @@ from mmbas.measure.dense_run import LAYOUTS, Call, fastest
 from mmbas.measure.outputs import relative_difference, tensors_of
 
 PARITY_BATCHES = 8
-FOLDING_TOLERANCE = 1e-3
 
 
 @dataclass(frozen=True)
@@ -149,31 +146,6 @@ def truncated(backbone: Backbone, num_stages: int) -> Backbone:
     backbone.stage_names = backbone.stage_names[:num_stages]
     backbone.out_indices = (num_stages - 1,)
     return backbone
-
-
-def plain_twin(gated: nn.Module) -> nn.Module:
-    """Copy of a gated network without its gates."""
-    plain = copy.deepcopy(gated)
-    for module in plain.modules():
-        if isinstance(module, GatedResidualBlock):
-            module.gate = None
-    return plain
-
-
-def folded_plain(plain: nn.Module, images: Tensor) -> nn.Module:
-    """Copy of a network without gates, all its normalisation folded into the convolutions.
-
-    The order of a model's layers is written in its code, so the copy's output is compared; where
-    it is another one, the normalisation stays.
-
-    Args:
-        plain: In evaluation mode.
-        images: Shape (N, 3, H, W).
-    """
-    with torch.inference_mode():
-        fused = fuse_conv_bn(copy.deepcopy(plain))
-        same = relative_difference(fused(images), plain(images)) <= FOLDING_TOLERANCE
-    return (fused if same else copy.deepcopy(plain)).requires_grad_(False)
 
 
 def check_can_be_timed(model: nn.Module, images: Tensor) -> None:

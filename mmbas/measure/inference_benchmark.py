@@ -12,15 +12,14 @@ from torch import nn
 from mmbas.measure.contenders import (
     Batch,
     check_can_be_timed,
-    folded_plain,
     max_rel_diff,
-    plain_twin,
     total_macs,
 )
 from mmbas.measure.cpu_class import cpu_class, limits
 from mmbas.measure.dense_runs import DenseRuns, DenseSettings, dense_runs
 from mmbas.measure.gated_ways import GatedWays, gated_ways, of_dtype
 from mmbas.measure.onnx_twin import INT8
+from mmbas.measure.plain_network import folded_plain, plain_twin
 from mmbas.measure.stage_times import stage_times
 from mmbas.measure.timing import interleaved_seconds, median_ms, median_ratio
 

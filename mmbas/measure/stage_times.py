@@ -9,9 +9,10 @@ from torch import nn
 
 from mmbas.backbones.description import BACKBONES
 from mmbas.gates import named_gates
-from mmbas.measure.contenders import Batch, folded_plain, plain_twin, total_macs, truncated
+from mmbas.measure.contenders import Batch, total_macs, truncated
 from mmbas.measure.dense_run import ImageForms
 from mmbas.measure.gated_ways import gated_ways
+from mmbas.measure.plain_network import folded_plain, plain_twin
 from mmbas.measure.timing import interleaved_seconds, median_ms
 from mmbas.measure.torch_runs import eager_run
 

@@ -3,7 +3,6 @@
 How long something takes is not tested, since other processes share the machine.
 """
 
-import json
 import shutil
 
 import pytest
@@ -93,6 +92,15 @@ def test_training_of_models_without_more_settings(tmp_path, text, host):
     result = json_of(call_tool, "benchmark_training", tmp_path / "some.py", *arguments, out=out)
     assert result["step_ratio"] > 0
     assert result["gate_losses_ms"] > 0
+
+
+def test_training_of_a_network_whose_gates_are_the_default(tmp_path):
+    """A config need not write down the gate, as the README's first lines do not."""
+    backbone = "backbone=dict(_delete_=True, type='mmbas.GatedResNetCifar', depth=8)"
+    config = write_config(tmp_path, f"model = dict({backbone})")
+    arguments = ["--batch-size", "2", "--repeats", "1"]
+    result = json_of(call_tool, "benchmark_training", config, *arguments, out=tmp_path / "out.json")
+    assert result["gated_bytes"] > result["plain_bytes"]
 
 
 INFERENCE_KEYS = {
@@ -323,27 +331,3 @@ def test_reduction_halves_the_gated_convolutions(tmp_path):
         for name in ("plain", "conditional"):
             times = point[f"{runtime}_reduced_ms"], point[f"{runtime}_{name}_ms"]
             assert point[f"{runtime}_reduced_over_{name}"] == pytest.approx(times[0] / times[1])
-
-
-def test_the_table_measures_each_point_once(tmp_path):
-    settings = ["--networks", "resnet20", "--threads", "1", "--open-fractions", "0.5"]
-    settings += [
-        "--repeats",
-        "2",
-        "--out-json",
-        tmp_path / "out.json",
-        "--out-md",
-        tmp_path / "t.md",
-    ]
-    arguments = [*settings, "--", "--no-compile", *TORCH_ONLY, "--paths", "torch"]
-    call_tool("../benchmarks/inference_table", *arguments)
-    (point,) = json.loads((tmp_path / "out.json").read_text())["points"]
-    assert (point["network"], point["open_fraction"], point["batch_size"]) == ("resnet20", 0.5, 1)
-    assert point["command"].startswith("python tools/benchmark_inference.py configs/resnet20_bas")
-
-    call_tool("../benchmarks/inference_table", *arguments)
-    assert json.loads((tmp_path / "out.json").read_text())["points"] == [point]
-    table = (tmp_path / "t.md").read_text().splitlines()
-    assert table[0] == f"### CPU class `{point['cpu_class']}`"
-    assert {line.count("|") for line in table[2:] if line} == {19}
-    assert f"| {point['dense_best']} | {point['dense_best_ms']:.3g} |" in table[4]
