@@ -88,9 +88,9 @@ class MACCount:
     def dense_macs(self, num_images: int, prefix: str = "") -> int:
         """MACs per image with all gates open, of the modules whose name begins with ``prefix``."""
         if not prefix:
-            return sum(sum(macs_of.values()) for _, macs_of in self._macs) // num_images
+            return sum(sum(macs_of.values()) for _, macs_of in self._macs) // max(num_images, 1)
         named = self.module_macs.items()
-        return sum(macs for name, macs in named if name.startswith(prefix)) // num_images
+        return sum(macs for name, macs in named if name.startswith(prefix)) // max(num_images, 1)
 
     def dense_params(self) -> int:
         """Parameters of the modules that were called, with all gates open."""

@@ -249,3 +249,12 @@ def test_gates_of_another_model_do_not_count():
         model(x)
     assert torch.equal(count.macs(2), alone.macs(2))
     assert torch.equal(count.image_costs(2).gates, alone.image_costs(2).gates)
+
+
+def test_an_empty_batch_costs_nothing():
+    model = GatedResNetCifar(8).eval()
+    with count_macs(model) as count:
+        (features,) = model(torch.zeros(0, 3, 32, 32))
+    costs = count.image_costs(0)
+    assert features.shape == (0, 64, 8, 8)
+    assert (costs.macs.tolist(), costs.dense_macs, costs.gates.shape) == ([], 0, (0, 16 + 32 + 64))
