@@ -94,15 +94,6 @@ def test_training_of_models_without_more_settings(tmp_path, text, host):
     assert result["gate_losses_ms"] > 0
 
 
-def test_training_of_a_network_whose_gates_are_the_default(tmp_path):
-    """A config need not write down the gate, as the README's first lines do not."""
-    backbone = "backbone=dict(_delete_=True, type='mmbas.GatedResNetCifar', depth=8)"
-    config = write_config(tmp_path, f"model = dict({backbone})")
-    arguments = ["--batch-size", "2", "--repeats", "1"]
-    result = json_of(call_tool, "benchmark_training", config, *arguments, out=tmp_path / "out.json")
-    assert result["gated_bytes"] > result["plain_bytes"]
-
-
 INFERENCE_KEYS = {
     *("dense_eager_ms", "dense_compiled_ms", "masked_ms", "sliced_ms", "macs_ratio"),
     *("time_ratio_eager", "time_ratio_compiled", "efficiency_eager", "efficiency_compiled"),
