@@ -11,6 +11,9 @@ import shutil
 import stat
 import subprocess
 import tempfile
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
@@ -29,17 +32,38 @@ class BuildError(RuntimeError):
     """The library cannot be compiled or loaded; the message is one clause."""
 
 
+@dataclass(frozen=True)
+class Unit:
+    """A source file of a library.
+
+    Attributes:
+        source: The file; headers stand beside it.
+        flags: What the compiler takes for it alone.
+    """
+
+    source: Path
+    flags: tuple[str, ...] = ()
+
+
 def load_library(isa: InstructionSet) -> ctypes.CDLL:
-    """The compiled kernels, from the cache or compiled now (seconds).
+    """The compiled float32 kernels; see :func:`build_library`."""
+    return build_library(f"native-{isa.name}", (Unit(MAIN_SOURCE, isa.compiler_flags),))
+
+
+def build_library(name: str, units: Sequence[Unit]) -> ctypes.CDLL:
+    """A library, from the cache or compiled now (seconds).
+
+    Args:
+        name: How its file begins.
+        units: Its source files, in one folder.
 
     Raises:
         BuildError: If there is no g++, or it fails.
     """
     compiler = find_compiler()
-    folder = cache_folder()
-    path = folder / f"native-{isa.name}-{_key(compiler, isa)}.so"
+    path = cache_folder() / f"{name}-{_key(compiler, units)}.so"
     if not _is_intact(path):
-        _compile(compiler, isa, path)
+        _compile(compiler, units, path)
     try:
         return ctypes.CDLL(str(path))
     except OSError as error:
@@ -99,11 +123,12 @@ def _temporary_folder() -> Path:
     return Path(_temporary.name)
 
 
-def _key(compiler: tuple[str, ...], isa: InstructionSet) -> str:
+def _key(compiler: tuple[str, ...], units: Sequence[Unit]) -> str:
     digest = hashlib.sha256()
-    for source in sorted([*FOLDER.glob("*.h"), *FOLDER.glob("*.cpp")]):
-        digest.update(source.name.encode() + b"\0" + source.read_bytes() + b"\0")
-    parts = (_version(compiler), cpu_description(), *_commands(compiler, isa, Path("library")))
+    for folder in sorted({unit.source.parent for unit in units}):
+        for source in sorted([*folder.glob("*.h"), *folder.glob("*.cpp")]):
+            digest.update(source.name.encode() + b"\0" + source.read_bytes() + b"\0")
+    parts = (_version(compiler), cpu_description(), *_commands(compiler, units, Path("library")))
     digest.update(repr(parts).encode())
     return digest.hexdigest()[:32]
 
@@ -113,16 +138,16 @@ def _version(compiler: tuple[str, ...]) -> str:
     return _run([*compiler, "--version"])
 
 
-def _commands(compiler: tuple[str, ...], isa: InstructionSet, library: Path) -> list[list[str]]:
+def _commands(compiler: tuple[str, ...], units: Sequence[Unit], library: Path) -> list[list[str]]:
     """Compile, then link: with PyTorch's own OpenMP, for two of them would spin side by side."""
-    flags = [*FLAGS, *isa.compiler_flags]
-    unit = library.with_suffix(".o")
     runtime = _loaded_openmp()
     openmp = ["-fopenmp"] if runtime is None else [runtime, f"-Wl,-rpath,{Path(runtime).parent}"]
-    return [
-        [*compiler, *flags, *COMPILE_FLAGS, "-c", str(MAIN_SOURCE), "-o", str(unit)],
-        [*compiler, "-shared", str(unit), *openmp, "-o", str(library)],
+    objects = [str(library.with_name(f"{unit.source.stem}.o")) for unit in units]
+    compile_units = [
+        [*compiler, *FLAGS, *unit.flags, *COMPILE_FLAGS, "-c", str(unit.source), "-o", target]
+        for unit, target in zip(units, objects, strict=True)
     ]
+    return [*compile_units, [*compiler, "-shared", *objects, *openmp, "-o", str(library)]]
 
 
 def _loaded_openmp() -> str | None:
@@ -134,12 +159,14 @@ def _loaded_openmp() -> str | None:
     return min(paths, key=lambda path: "torch" not in path, default=None)
 
 
-def _compile(compiler: tuple[str, ...], isa: InstructionSet, path: Path) -> None:
+def _compile(compiler: tuple[str, ...], units: Sequence[Unit], path: Path) -> None:
     """Write the library to ``path`` at one stroke, its digest behind it (ELF does not mind)."""
     with tempfile.TemporaryDirectory(dir=path.parent, prefix="build-") as folder:
         library = Path(folder) / "library.so"
-        for command in _commands(compiler, isa, library):
-            _run(command)
+        *compile_units, link = _commands(compiler, units, library)
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            list(pool.map(_run, compile_units))
+        _run(link)
         code = library.read_bytes()
         library.write_bytes(code + hashlib.sha256(code).digest())
         library.replace(path)

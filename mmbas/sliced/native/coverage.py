@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -12,11 +14,14 @@ from mmbas.gates import ChannelGate, Gate
 PADDINGS = {1: (0, 0), 3: (1, 0), 7: (0, 3)}  # kernel size: padding = a * dilation + b
 
 
-def covered_description(backbone: nn.Module) -> Description:
+def covered_description(
+    backbone: nn.Module, *, dtypes: Sequence[torch.dtype] = (torch.float32,)
+) -> Description:
     """The parts of a backbone that the kernels can run.
 
     Args:
         backbone: In evaluation mode, its normalisation folded.
+        dtypes: Those that its weights may have.
 
     Raises:
         UnsupportedError: If they cannot.
@@ -24,7 +29,7 @@ def covered_description(backbone: nn.Module) -> Description:
     description = describe(backbone)
     if backbone.training:
         raise UnsupportedError("the backbone is in training mode")
-    _check_tensors(backbone)
+    _check_tensors(backbone, dtypes)
     for layer in description.layers:
         _check_layer(layer)
     for block in description.blocks:
@@ -35,12 +40,13 @@ def covered_description(backbone: nn.Module) -> Description:
     return description
 
 
-def _check_tensors(backbone: nn.Module) -> None:
+def _check_tensors(backbone: nn.Module, dtypes: Sequence[torch.dtype]) -> None:
     for name, tensor in backbone.named_parameters():
         if tensor.device.type != "cpu":
             raise UnsupportedError(f"{name} is on {tensor.device}, not on the CPU")
-        if tensor.dtype != torch.float32:
-            raise UnsupportedError(f"{name} is {tensor.dtype}, not float32")
+        if tensor.dtype not in dtypes:
+            names = " or ".join(str(dtype).removeprefix("torch.") for dtype in dtypes)
+            raise UnsupportedError(f"{name} is {tensor.dtype}, not {names}")
 
 
 def _check_layer(layer: ConvNorm) -> None:

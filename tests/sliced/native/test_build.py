@@ -8,7 +8,14 @@ from pathlib import Path
 import pytest
 
 from mmbas.sliced.native import build
-from mmbas.sliced.native.build import BuildError, cache_folder, find_compiler, load_library
+from mmbas.sliced.native.build import (
+    BuildError,
+    Unit,
+    build_library,
+    cache_folder,
+    find_compiler,
+    load_library,
+)
 from mmbas.sliced.native.instruction_sets import (
     ENVIRONMENT_VARIABLE,
     INSTRUCTION_SETS,
@@ -52,6 +59,14 @@ def test_the_cache_is_private_and_used_again(cache, trivial, monkeypatch):
     assert [path.stat().st_mtime_ns for path in cache.iterdir()] == [written]
 
 
+def test_a_library_of_several_units_that_take_their_own_flags(cache, trivial):
+    other = trivial.with_name("other.cpp")
+    other.write_text('extern "C" int flag() { return FLAG; }')
+    library = build_library("two", (Unit(trivial), Unit(other, ("-DFLAG=7",))))
+    assert (library.answer(), library.flag()) == (42, 7)
+    assert build_library("two", (Unit(trivial), Unit(other, ("-DFLAG=8",)))).flag() == 8
+
+
 def test_other_source_is_another_library(cache, trivial):
     load_library(GENERIC)
     trivial.write_text(TRIVIAL.replace("42", "43"))
@@ -62,9 +77,9 @@ def test_other_source_is_another_library(cache, trivial):
 @pytest.mark.parametrize("damage", ["truncated", "changed", "empty"])
 def test_a_damaged_library_is_compiled_again(cache, trivial, damage):
     cache.mkdir(parents=True, mode=0o700)
-    key = build._key(find_compiler(), GENERIC)
-    library = cache / f"native-generic-{key}.so"
-    build._compile(find_compiler(), GENERIC, library)
+    units = (Unit(trivial, GENERIC.compiler_flags),)
+    library = cache / f"native-generic-{build._key(find_compiler(), units)}.so"
+    build._compile(find_compiler(), units, library)
     content = library.read_bytes()
     changed = content[:100] + bytes([content[100] ^ 1]) + content[101:]
     library.write_bytes({"truncated": content[:-50], "changed": changed, "empty": b""}[damage])

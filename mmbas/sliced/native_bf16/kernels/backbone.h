@@ -1,0 +1,111 @@
+// The C interface: a gated residual network is described once, then run on images of any size.
+//
+// Plain C and no header of PyTorch: Python calls it through ctypes (library.py mirrors the
+// structures), and so can any other program. Everything else, that is buffers, packed weights and
+// their caches, is planned behind it.
+//
+// Numbers: weights and feature maps are rounded to bfloat16 (nearest even), products are summed in
+// float32, and gates are decided in float32 from float32 sums over the feature maps.
+#pragma once
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+#define MMBAS_BF16_INTERFACE 1  // counted up with each change of this file
+
+// A convolution with square kernel of odd size, padding `dilation * (kernel / 2)`, normalisation
+// folded in. Shapes: weights (out, in, kernel, kernel), bias (out).
+typedef struct {
+    int32_t in_channels, out_channels, kernel, stride, dilation;
+    const float *weights, *bias;
+} MmbasConv;
+
+// logits = weights2 relu(weights mean + bias) + bias2, where `mean` is the average over all pixels
+// of the block's input. Shapes: weights (hidden, in), weights2 (gates, hidden). A gate is open
+// where its logit is > 0.
+typedef struct {
+    int32_t in_channels, hidden, num_gates;
+    const float *weights, *bias, *weights2, *bias2;
+} MmbasGate;
+
+enum MmbasShortcut {
+    MMBAS_IDENTITY,   // the block's input
+    MMBAS_CONV,       // a 1x1 convolution, after average pooling where `pooling` > 1
+    MMBAS_SUBSAMPLE,  // every second pixel; channels that the input does not have are zero
+};
+
+// relu(last(relu(...(relu(first(x)) * gates))) + shortcut(x))
+typedef struct {
+    int32_t num_convs;       // 2 or 3
+    int32_t first_gates[2];  // which gate switches channel 0 of each inner map; -1: none is gated
+    int32_t has_gate;
+    int32_t shortcut;        // MmbasShortcut
+    int32_t pooling;         // size and stride, without padding, cut at the border; 1: none
+    int32_t output;          // number of the output that the block's result is; -1: none
+    MmbasConv convs[3];
+    MmbasConv shortcut_conv;
+    MmbasGate gate;
+} MmbasBlock;
+
+// The stem's convolutions, ReLU after each, then 3x3 max pooling of stride 2 where asked for, then
+// the blocks.
+typedef struct {
+    int32_t num_stem, max_pool, num_blocks, num_outputs;
+    const MmbasConv *stem;
+    const MmbasBlock *blocks;
+} MmbasNetwork;
+
+// One batch. Tensors are contiguous float32: images (N, C, H, W), outputs (N, C', H', W'),
+// logits and forced logits (N, gates), one for each block with a gate.
+typedef struct {
+    const float *images;
+    int32_t num_images, height, width;
+    int32_t num_threads;
+    float *const *outputs;
+    float *const *logits;        // written: the logits that decided, forced ones where forced
+    const float *const *forced;  // each may be null: the gate network decides
+    double *step_seconds;        // null, or added to: the time that each step took
+} MmbasCall;
+
+enum MmbasKernels {
+    MMBAS_PORTABLE,     // plain C++, the specification of the others
+    MMBAS_AVX512_BF16,  // vdpbf16ps
+    MMBAS_AMX,          // tdpbf16ps
+};
+
+typedef struct MmbasBackbone MmbasBackbone;
+
+// MMBAS_BF16_INTERFACE of the compiled library.
+int mmbas_bf16_interface(void);
+
+// Whether this CPU, kernel and process can run them; AMX asks the kernel for permission.
+int mmbas_bf16_can_run(int32_t kernels);
+
+// Copies and packs the weights. Null if the description is not one that can be run.
+MmbasBackbone *mmbas_bf16_create(const MmbasNetwork *network, int32_t kernels);
+
+void mmbas_bf16_destroy(MmbasBackbone *backbone);
+
+// Memory of the packed weights in bytes.
+int64_t mmbas_bf16_weight_bytes(const MmbasBackbone *backbone);
+
+// (C, H, W) of an output for images of a size; 0, or -1 if there is no such output.
+int mmbas_bf16_output_shape(const MmbasBackbone *backbone, int32_t output, int32_t height,
+                            int32_t width, int32_t shape[3]);
+
+// Runs a batch; 0, or -1 on an error. Several threads may call at a time.
+int mmbas_bf16_run(MmbasBackbone *backbone, const MmbasCall *call);
+
+// Describes step number `step` of the plan for images of a size, such as "conv inputs 3x3
+// 512->512 7x7"; 0, or -1 if there are no more steps.
+int mmbas_bf16_describe_step(MmbasBackbone *backbone, int32_t height, int32_t width,
+                             int32_t num_threads, int32_t step, char *text, int32_t text_bytes);
+
+// What the last failed call of this thread complained about: one clause.
+const char *mmbas_bf16_last_error(void);
+
+#ifdef __cplusplus
+}
+#endif

@@ -1,0 +1,56 @@
+// The gate network, in float32, and the lists of open channels that it decides.
+#pragma once
+#include "team.h"
+
+namespace {
+
+// Several sums side by side, which the compiler may turn into a vector.
+float dot(const float *a, const float *b, int n) {
+    constexpr int kSums = 16;
+    float sums[kSums] = {}, rest = 0;
+    int i = 0;
+    for (; i + kSums <= n; i += kSums)
+        for (int j = 0; j < kSums; j++) sums[j] += a[i + j] * b[i + j];
+    for (; i < n; i++) rest += a[i] * b[i];
+    for (int j = 0; j < kSums; j++) rest += sums[j];
+    return rest;
+}
+
+void fill_list(List list, const float *logits, int num_gates) {
+    int n = 0;
+    std::memset(list.bits(), 0, sizeof(uint32_t) * div_up(num_gates, kBlock));
+    for (int g = 0; g < num_gates; g++) {
+        bool open = logits[g] > 0;
+        list.bits()[g / kBlock] |= (uint32_t)open << g % kBlock;
+        if (open) list.channels()[n++] = g;
+    }
+    list.words[0] = n;
+}
+
+void run_gate(const GateStep &step, const Team &team) {
+    if (team.run.rank != 0) return;
+    const MmbasGate &gate = step.gate;
+    const MmbasCall &call = *team.run.call;
+    float *means = (float *)team.at(team.memory().gate), *hidden = means + gate.in_channels;
+    for (int c = 0; c < gate.in_channels; c++) {
+        float sum = 0;
+        for (int thread = 0; thread < team.run.size; thread++) sum += team.sums(thread)[c];
+        means[c] = sum / step.pixels;
+    }
+    for (int h = 0; h < gate.hidden; h++) {
+        float x = dot(gate.weights + (int64_t)h * gate.in_channels, means, gate.in_channels);
+        x += gate.bias[h];
+        hidden[h] = x < 0 ? 0 : x;  // NaN stays
+    }
+    const int64_t first = (int64_t)team.run.image * gate.num_gates;
+    const float *forced = call.forced[step.number];
+    float *logits = call.logits[step.number] + first;
+    for (int g = 0; g < gate.num_gates; g++) {
+        float x = dot(gate.weights2 + (int64_t)g * gate.hidden, hidden, gate.hidden);
+        logits[g] = forced ? forced[first + g] : x + gate.bias2[g];
+    }
+    for (int i = 0; i < step.num_lists; i++)
+        fill_list(team.list(i), logits + step.starts[i], step.ends[i] - step.starts[i]);
+}
+
+}  // namespace

@@ -1,0 +1,297 @@
+#include "planner.h"
+
+#include "memory.h"
+
+namespace {
+
+constexpr int kLargeMap = 400;  // positions from which on threads share them; see conv.h
+
+// In which order a convolution visits the pixels of its output.
+enum Order { kPixels, kPlane, kPhases };
+
+Size size_of(const Map &map) { return {map.grid.height, map.grid.width}; }
+
+Size strided_size(Size size, int stride) {
+    return {strided(size.height, stride), strided(size.width, stride)};
+}
+
+// How far taps reach beyond the borders of the map, or of its phases.
+int reach(const MmbasConv &conv) {
+    int radius = conv.dilation * (conv.kernel / 2);
+    return conv.stride == 2 ? (radius + 1) / 2 : radius;
+}
+
+int floor_half(int a) { return (a - (a & 1)) / 2; }
+
+// What a convolution does besides multiplying.
+struct Extras {
+    int in_list = kAllOpen, out_list = kAllOpen;
+    const Map *residual = nullptr;
+    const Map *shortcut_map = nullptr;  // read by `shortcut`
+    const ConvLayer *shortcut = nullptr;
+    Gated gated = kDense;
+};
+
+class Planner {
+   public:
+    Planner(const NetworkLayers &network, FeatureMaps &maps) : network_(network), maps_(maps) {}
+
+    void draft(Size size) {
+        plan_ = std::make_unique<FinishedPlan>();
+        tables_.clear();
+        num_gates_ = 0;
+        Map x = stem(size);
+        for (size_t i = 0; i < network_.blocks.size(); i++) x = block(i, x);
+    }
+
+    std::unique_ptr<FinishedPlan> plan_;
+    Needs needs_;
+
+   private:
+    Role other_stream() const { return stream_ == kStream ? kOtherStream : kStream; }
+
+    // Whether the block reads its input in phases.
+    bool phased_before(size_t block) const {
+        return block < network_.blocks.size() && reads_phases(network_.blocks[block].shape);
+    }
+
+    Step &add(Kind kind) {
+        plan_->steps.push_back({});
+        plan_->steps.back().kind = kind;
+        return plan_->steps.back();
+    }
+
+    void sum_last() {
+        Step &last = plan_->steps.back();
+        (last.kind == kConv ? last.conv.sums : last.pool.sums) = 1;
+    }
+
+    Map stem(Size size) {
+        const size_t last = network_.stem.size() - 1;
+        const bool phased = phased_before(0);
+        stream_ = kStream;
+        Map x = image_conv(network_.stem[0], size, phased && !last && !network_.max_pool);
+        for (size_t i = 1; i <= last; i++) {
+            stream_ = other_stream();
+            x = conv(network_.stem[i], x, stream_, phased && i == last && !network_.max_pool, {});
+        }
+        if (!network_.max_pool) return x;
+        maps_.need_padding(size_of(x), 1);
+        return pool(kMaxPool, x, strided_size(size_of(x), kPoolStride), stream_, phased, 0);
+    }
+
+    Map block(size_t index, const Map &x) {
+        const BlockLayers &block = network_.blocks[index];
+        const int num = block.shape.num_convs;
+        int lists[2] = {kAllOpen, kAllOpen};
+        if (block.shape.has_gate) gate(block, x, lists);
+        Map inner = x;
+        for (int i = 0; i + 1 < num; i++) {
+            Extras extras;
+            extras.in_list = i ? lists[i - 1] : kAllOpen;
+            extras.out_list = lists[i];
+            bool phased = block.convs[i + 1].shape.stride == 2;
+            inner = conv(block.convs[i], inner, i ? kOtherInner : kInner, phased, extras);
+        }
+        Extras extras;
+        extras.in_list = lists[num - 2];
+        Map result = last_conv(index, x, inner, extras);
+        if (block.shape.output >= 0) output(block.shape.output, result);
+        return result;
+    }
+
+    // The block's last convolution, which adds the shortcut.
+    Map last_conv(size_t index, const Map &x, const Map &inner, Extras extras) {
+        const BlockLayers &block = network_.blocks[index];
+        const MmbasBlock &shape = block.shape;
+        const bool phased = phased_before(index + 1);
+        Size out = strided_size(size_of(inner), shape.convs[shape.num_convs - 1].stride);
+        Map pooled, first_phase = x;
+        if (shape.shortcut == MMBAS_CONV) {
+            if (shape.pooling > 1) pooled = pool(kAvgPool, x, out, kPooled, false, shape.pooling);
+            extras.shortcut = &block.shortcut[0];
+            extras.shortcut_map = shape.pooling > 1 ? &pooled : &x;
+        } else if (shape.shortcut == MMBAS_SUBSAMPLE) {
+            first_phase.grid = {out.height, out.width, x.grid.pitch, 0, 0, 0};
+            extras.residual = &first_phase;
+        } else {
+            extras.residual = &x;
+        }
+        // A sum at the same positions may take the place of the input; nothing else may.
+        const bool same_place = size_of(x) == out && x.grid.phased == phased;
+        if (same_place && extras.residual != &x) stream_ = other_stream();
+        return conv(block.convs.back(), inner, stream_, phased, extras);
+    }
+
+    Map image_conv(const ConvLayer &layer, Size size, bool phased) {
+        const MmbasConv &shape = layer.shape;
+        const int pad = shape.kernel / 2, channels = shape.in_channels;
+        Size out = strided_size(size, shape.stride);
+        ImageStep image = {channels, size.height, size.width, pad,
+                           (size.width + 2 * pad) * channels};
+        add(kImage).image = image;
+        int64_t elements = (int64_t)image.row * (size.height + 2 * pad) + 2 * kBlock;
+        Needs::raise(needs_.image, elements * (int64_t)sizeof(Bf16));
+
+        Map target = maps_.get(out, phased, stream_, shape.out_channels);
+        ConvStep step = {};
+        int row_bytes = (int)round_up(shape.kernel * shape.kernel * channels, kBlock) * 2;
+        step.image = {shape.kernel, shape.stride, channels, image.row, out.width, row_bytes};
+        step.main = {0, kLine, row_bytes / 2, 1, taps({0}), layer.packed.weights()};
+        step.positions = out.height * out.width;
+        step.large = 1;
+        Needs::raise(needs_.local, (int64_t)kChunk * row_bytes + 2 * kLine);
+        return finish_conv(step, layer, kPixels, target, {});
+    }
+
+    Map conv(const ConvLayer &layer, const Map &in, Role role, bool phased, const Extras &extras) {
+        const MmbasConv &shape = layer.shape;
+        Size out = strided_size(size_of(in), shape.stride);
+        const bool all_phases = in.grid.phased && shape.stride == 1;
+        if (!all_phases) maps_.need_padding(out, reach(shape));
+        Map target = maps_.get(out, phased, role, shape.out_channels);
+        ConvStep step = {};
+        step.in_list = extras.in_list;
+        step.out_list = extras.out_list;
+        step.gated = extras.out_list == kAllOpen ? kDense : kOutputs;
+        if (extras.in_list != kAllOpen) step.gated = step.gated == kDense ? kInputs : kBoth;
+        step.main = {in.offset, in.block_stride, shape.in_channels,
+                     shape.kernel * shape.kernel, conv_taps(shape, in.grid),
+                     layer.packed.weights()};
+        Grid computed = in.grid;
+        if (!all_phases) computed = {out.height, out.width, in.grid.pitch, 0, 0, 0};
+        step.positions = (int32_t)span(computed);
+        step.large = step.positions >= kLargeMap;
+        note_packing(step, shape);
+        return finish_conv(step, layer, all_phases ? kPhases : kPlane, target, extras);
+    }
+
+    Map finish_conv(ConvStep step, const ConvLayer &layer, Order order, const Map &target,
+                    const Extras &extras) {
+        if (step.image.kernel) step.in_list = step.out_list = kAllOpen;
+        step.out_channels = layer.shape.out_channels;
+        step.bias = layer.packed.bias.data();
+        step.out_table = table(order, target, target.grid.dump);
+        step.out_offset = target.offset;
+        step.out_block_stride = target.block_stride;
+        step.out_dump = target.grid.dump;
+        if (const Map *residual = extras.residual) {
+            step.residual_channels = residual->channels;
+            step.residual_table = table(order, *residual, 0);
+            step.residual_offset = residual->offset;
+            step.residual_block_stride = residual->block_stride;
+        }
+        if (extras.shortcut) {
+            const Map &map = *extras.shortcut_map;
+            step.shortcut = {map.offset, map.block_stride, map.channels, 1, taps({0}),
+                             extras.shortcut->packed.weights()};
+        }
+        Needs::raise(needs_.channels, step.out_channels);
+        add(kConv).conv = step;
+        return target;
+    }
+
+    void note_packing(const ConvStep &step, const MmbasConv &shape) {
+        int64_t steps = div_up(shape.in_channels, kBlock) * step.main.num_taps;
+        int64_t pair = 2 * (steps * kTile + kBlock);
+        int64_t bytes = pair * (int64_t)sizeof(Bf16);
+        if (step.gated == kBoth || (step.gated != kDense && step.large))
+            Needs::raise(needs_.packed, bytes * div_up(shape.out_channels, kBlock));
+        else if (step.gated != kDense)
+            Needs::raise(needs_.local, bytes);
+    }
+
+    Map pool(Kind kind, const Map &in, Size out, Role role, bool phased, int size) {
+        Map target = maps_.get(out, phased, role, in.channels);
+        add(kind).pool = {in, target, size, 0};
+        return target;
+    }
+
+    void gate(const BlockLayers &block, const Map &x, int lists[2]) {
+        sum_last();
+        GateStep step = {};
+        step.gate = block.gate[0].gate;
+        step.pixels = (float)x.grid.height * (float)x.grid.width;
+        step.number = num_gates_++;
+        for (int i = 0; i + 1 < block.shape.num_convs; i++) {
+            int first = block.shape.first_gates[i];
+            if (first < 0) continue;
+            lists[i] = step.num_lists++;
+            step.starts[lists[i]] = first;
+            step.ends[lists[i]] = first + block.shape.convs[i].out_channels;
+            Needs::raise(needs_.gates, block.shape.convs[i].out_channels);
+        }
+        Needs::raise(needs_.gate_floats, (int64_t)step.gate.in_channels + step.gate.hidden);
+        add(kGate).gate = step;
+    }
+
+    void output(int number, const Map &map) {
+        add(kOutput).output = {map, number};
+        plan_->outputs.push_back(map);
+    }
+
+    const int64_t *taps(std::vector<int64_t> shifts) {
+        plan_->taps.push_back(std::move(shifts));
+        return plan_->taps.back().data();
+    }
+
+    const int64_t *conv_taps(const MmbasConv &conv, const Grid &grid) {
+        std::vector<int64_t> shifts;
+        const int radius = conv.kernel / 2;
+        for (int y = -radius; y <= radius; y++)
+            for (int x = -radius; x <= radius; x++) {
+                int dy = y * conv.dilation, dx = x * conv.dilation;
+                int64_t position = (int64_t)dy * grid.pitch + dx;
+                if (conv.stride == 2)
+                    position = (int64_t)((dy & 1) * 2 + (dx & 1)) * grid.plane +
+                               (int64_t)floor_half(dy) * grid.pitch + floor_half(dx);
+                shifts.push_back(position * kLine);
+            }
+        return taps(std::move(shifts));
+    }
+
+    // For each computed position the one of `map`; `none` for what is no pixel.
+    const int32_t *table(Order order, const Map &map, int32_t none) {
+        Size size = size_of(map);
+        auto key = std::make_tuple((int)order, size.height, size.width, map.grid.phased, none);
+        auto found = tables_.find(key);
+        if (found != tables_.end()) return found->second;
+        std::vector<int32_t> positions;
+        Grid source = maps_.grid(size, order == kPhases);
+        int pitch = order == kPixels ? size.width : source.pitch;
+        int64_t count = order == kPixels ? (int64_t)size.height * size.width : span(source);
+        for (int64_t p = 0; p < count; p++) {
+            int64_t phase = order == kPhases ? p / source.plane : 0;
+            int64_t rest = p - phase * source.plane, y = rest / pitch, x = rest % pitch;
+            if (order == kPhases) y = 2 * y + phase / 2, x = 2 * x + phase % 2;
+            bool pixel = y < size.height && x < size.width;
+            positions.push_back(pixel ? (int32_t)position_of(map.grid, y, x) : none);
+        }
+        plan_->position_tables.push_back(std::move(positions));
+        return tables_[key] = plan_->position_tables.back().data();
+    }
+
+    const NetworkLayers &network_;
+    FeatureMaps &maps_;
+    int num_gates_ = 0;
+    Role stream_ = kStream;  // of the map between the blocks
+    std::map<std::tuple<int, int, int, int, int32_t>, const int32_t *> tables_;
+};
+
+}  // namespace
+
+std::unique_ptr<FinishedPlan> make_plan(const NetworkLayers &network, Size size, int threads) {
+    FeatureMaps maps;
+    Planner planner(network, maps);
+    // Padding is known after the first draft, so memory after the second.
+    planner.draft(size);
+    planner.draft(size);
+    Memory memory = lay_out(planner.needs_, threads);
+    memory.total = maps.place(memory.total);
+    planner.draft(size);
+    std::unique_ptr<FinishedPlan> result = std::move(planner.plan_);
+    for (Step &step : result->steps)
+        if (step.kind == kConv && step.conv.image.kernel) step.conv.main.offset = memory.image;
+    result->plan = {result->steps.data(), (int32_t)result->steps.size(), memory};
+    return result;
+}

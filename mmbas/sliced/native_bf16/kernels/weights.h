@@ -1,0 +1,52 @@
+// Weights in the order in which the kernels read them, packed once.
+//
+// gated      kept as                                  packed for each image
+// nothing    final tiles [O / 16][I / 32][tap][tile]  not at all
+// outputs    [O][I / 32][tap][32]                     16 open rows transposed to a tile
+// inputs     [O / 32][I][tap][32 outputs]             rows of two open inputs interleaved
+// both       [I][tap][O, padded to 32]                the same, then closed outputs squeezed out
+//
+// Where inputs are gated, 32 outputs are stored in the order that `stored_output` explains.
+// Missing inputs and outputs are zero.
+#pragma once
+#include <cstdlib>
+#include <memory>
+#include <vector>
+
+#include "step.h"
+
+// Memory that begins at a cache line; zero at first.
+class Buffer {
+   public:
+    explicit Buffer(int64_t bytes = 0);
+    char *data() const { return data_.get(); }
+    int64_t bytes() const { return bytes_; }
+
+   private:
+    struct Free {
+        void operator()(char *memory) const { std::free(memory); }
+    };
+    std::unique_ptr<char, Free> data_;
+    int64_t bytes_;
+};
+
+// Of one convolution.
+struct PackedConv {
+    PackedConv(const MmbasConv &conv, Gated gated);
+    // The convolution of the image: its operand has a row [ky][kx][channel] for each position.
+    static PackedConv of_image(const MmbasConv &conv);
+
+    const Bf16 *weights() const { return (const Bf16 *)memory.data(); }
+    int64_t bytes() const { return memory.bytes() + (int64_t)(bias.size() * sizeof(float)); }
+
+    Buffer memory;
+    std::vector<float> bias;
+};
+
+// Of one gate network; `gate` points into `memory`.
+struct PackedGate {
+    explicit PackedGate(const MmbasGate &gate);
+
+    MmbasGate gate;
+    std::vector<float> memory;
+};

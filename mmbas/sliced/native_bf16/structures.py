@@ -1,0 +1,108 @@
+"""Structures of the C interface: mirrors kernels/backbone.h."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from ctypes import POINTER, Structure, c_int32, c_void_p, cast
+from enum import IntEnum
+from typing import Any
+
+from torch import Tensor
+
+INTERFACE = 1  # MMBAS_BF16_INTERFACE
+NONE = -1  # no gates, no output
+
+
+class Kernels(IntEnum):
+    """``MmbasKernels``, slowest first."""
+
+    PORTABLE = 0
+    AVX512_BF16 = 1
+    AMX = 2
+
+
+class ShortcutKind(IntEnum):
+    """``MmbasShortcut``."""
+
+    IDENTITY = 0
+    CONV = 1
+    SUBSAMPLE = 2
+
+
+class ConvStruct(Structure):
+    """``MmbasConv``."""
+
+    _fields_ = (
+        ("in_channels", c_int32),
+        ("out_channels", c_int32),
+        ("kernel", c_int32),
+        ("stride", c_int32),
+        ("dilation", c_int32),
+        ("weights", c_void_p),
+        ("bias", c_void_p),
+    )
+
+
+class GateStruct(Structure):
+    """``MmbasGate``."""
+
+    _fields_ = (
+        ("in_channels", c_int32),
+        ("hidden", c_int32),
+        ("num_gates", c_int32),
+        ("weights", c_void_p),
+        ("bias", c_void_p),
+        ("weights2", c_void_p),
+        ("bias2", c_void_p),
+    )
+
+
+class BlockStruct(Structure):
+    """``MmbasBlock``."""
+
+    _fields_ = (
+        ("num_convs", c_int32),
+        ("first_gates", c_int32 * 2),
+        ("has_gate", c_int32),
+        ("shortcut", c_int32),
+        ("pooling", c_int32),
+        ("output", c_int32),
+        ("convs", ConvStruct * 3),
+        ("shortcut_conv", ConvStruct),
+        ("gate", GateStruct),
+    )
+
+
+class NetworkStruct(Structure):
+    """``MmbasNetwork``."""
+
+    _fields_ = (
+        ("num_stem", c_int32),
+        ("max_pool", c_int32),
+        ("num_blocks", c_int32),
+        ("num_outputs", c_int32),
+        ("stem", POINTER(ConvStruct)),
+        ("blocks", POINTER(BlockStruct)),
+    )
+
+
+class CallStruct(Structure):
+    """``MmbasCall``."""
+
+    _fields_ = (
+        ("images", c_void_p),
+        ("num_images", c_int32),
+        ("height", c_int32),
+        ("width", c_int32),
+        ("num_threads", c_int32),
+        ("outputs", POINTER(c_void_p)),
+        ("logits", POINTER(c_void_p)),
+        ("forced", POINTER(c_void_p)),
+        ("step_seconds", c_void_p),
+    )
+
+
+def pointers(tensors: Sequence[Tensor | None]) -> Any:
+    """C array of the tensors' addresses; null for None."""
+    addresses = [None if tensor is None else tensor.data_ptr() for tensor in tensors]
+    return cast((c_void_p * len(tensors))(*addresses), POINTER(c_void_p))
