@@ -32,6 +32,7 @@ from mmbas.cli.data_sets import (
 )
 from mmbas.cli.launcher import join_processes
 from mmbas.cli.trained_model import load_weights
+from mmbas.hooks import RecalibrateNormsHook
 from mmbas.registry import type_name
 from mmbas.sliced import AccelerateHook
 
@@ -45,6 +46,8 @@ def parse_args() -> argparse.Namespace:
             "--save-macs macs.json --show-macs macs.png",
             "python tools/test.py configs/resnet20_bas_digits.py work_dirs/quickstart/epoch_40.pth "
             "--sliced",
+            "python tools/test.py configs/resnet20_bas_digits.py work_dirs/quickstart/epoch_40.pth "
+            "--recalibrate-norms 1000",
             "python tools/test.py configs/pspnet_r18_bas_street_scenes.py "
             "work_dirs/pspnet_r18_bas_street_scenes/iter_40.pth --tta",
         ],
@@ -68,6 +71,13 @@ def parse_args() -> argparse.Namespace:
         "--tta",
         action="store_true",
         help="multi-scale and flip test with the config's tta_pipeline; all passes count as MACs",
+    )
+    parser.add_argument(
+        "--recalibrate-norms",
+        type=int,
+        metavar="N",
+        help="gather the statistics of batch normalisation anew on N training images first, with "
+        "the gates of evaluation",
     )
     return parse_runner_args(parser)
 
@@ -123,6 +133,8 @@ def main() -> None:
     default_dir = config.get("work_dir") or str(Path("work_dirs") / Path(args.config).stem)
     config.work_dir = args.work_dir or default_dir
     check_data_roots(config, ["test_dataloader"])
+    if args.recalibrate_norms is not None:
+        check_data_roots(config, ["train_dataloader"])
     if args.show_macs and not args.save_macs:
         raise ValueError("expected --save-macs FILE with --show-macs, but got none")
     if args.num_images < 1:
@@ -138,6 +150,8 @@ def main() -> None:
     with class_names_asked_for():
         dataset = runner.test_loop.dataloader.dataset
     check_class_names(dataset, config.test_evaluator)
+    if args.recalibrate_norms is not None:
+        runner.register_hook(RecalibrateNormsHook(args.recalibrate_norms, at_test=True))
     if args.sliced:
         runner.register_hook(AccelerateHook(), priority="LOWEST")
     metrics = runner.test()

@@ -3,6 +3,8 @@
 from mmbas.hooks.gate_loss_schedule_hook import GateLossScheduleHook
 from mmbas.hooks.gate_monitor_hook import GateMonitorHook
 from mmbas.hooks.gate_noise_schedule_hook import GateNoiseScheduleHook
+from mmbas.hooks.norm_statistics import recalibrate_norms
+from mmbas.hooks.recalibrate_norms_hook import RecalibrateNormsHook
 from mmbas.hooks.schedules import LinearWindow
 from mmbas.hooks.seed_per_epoch_hook import SeedPerEpochHook
 from mmbas.hooks.whole_checkpoint_hook import WholeCheckpointHook
@@ -12,6 +14,8 @@ __all__ = [
     "GateMonitorHook",
     "GateNoiseScheduleHook",
     "LinearWindow",
+    "RecalibrateNormsHook",
     "SeedPerEpochHook",
     "WholeCheckpointHook",
+    "recalibrate_norms",
 ]

@@ -149,3 +149,25 @@ def test_a_checkpoint_that_is_not_there_is_named(tmp_path):
     error = error_of("test", write_config(tmp_path), missing, "--work-dir", tmp_path / "run")
     assert error == f"error: expected a checkpoint at {missing}, but there is no such file"
     assert not (tmp_path / "run").exists()
+
+
+def test_norms_recalibrated_on_training_images(tmp_path):
+    config, checkpoint = write_config(tmp_path), tmp_path / "untrained.pth"
+    write_checkpoint(config, checkpoint)
+    before = checkpoint.read_bytes()
+    arguments = [config, checkpoint, "--work-dir", tmp_path / "run"]
+    as_saved, anew, again, sliced = (
+        json_of(call_tool, "test", *arguments, *more, out=tmp_path / "test.json")
+        for more in (
+            [],
+            *[["--recalibrate-norms", "32"]] * 2,
+            ["--recalibrate-norms", "32", "--sliced"],
+        )
+    )
+    assert anew["macs/average"] != as_saved["macs/average"]
+    assert again["macs/average"] == anew["macs/average"]
+    assert sliced["macs/average"] == pytest.approx(anew["macs/average"], rel=0.01)
+    assert checkpoint.read_bytes() == before
+    assert "--recalibrate-norms 32" in anew["command"]
+    refused = error_of("test", *arguments, "--recalibrate-norms", "0")
+    assert "expected num_images >= 1, but got 0" in refused
