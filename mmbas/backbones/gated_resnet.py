@@ -63,6 +63,16 @@ class GatedResNet(GatedBackbone):
         block_widths: Inner channels of each block, as ``tools/reduce.py`` writes them; see
             :func:`mmbas.blocks.widths_of_blocks`. None gives the standard network.
         init_cfg: As in mmengine.
+
+    Example:
+        >>> import torch
+        >>> from mmbas.backbones import GatedResNet
+        >>> from mmbas.gates import named_gates
+        >>> backbone = GatedResNet(34, out_indices=(2, 3)).eval()
+        >>> [tuple(features.shape) for features in backbone(torch.randn(1, 3, 64, 64))]
+        [(1, 256, 4, 4), (1, 512, 2, 2)]
+        >>> sum(gate.num_gates for gate in named_gates(backbone).values())
+        3776
     """
 
     def __init__(

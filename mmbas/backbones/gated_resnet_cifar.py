@@ -59,6 +59,16 @@ class GatedResNetCifar(GatedBackbone):
         block_widths: Inner channels of each block, as ``tools/reduce.py`` writes them; see
             :func:`mmbas.blocks.widths_of_blocks`. None gives the standard network.
         init_cfg: As in mmengine.
+
+    Example:
+        >>> import torch
+        >>> from mmbas.backbones import GatedResNetCifar
+        >>> from mmbas.gates import named_gates
+        >>> backbone = GatedResNetCifar(20, out_indices=(0, 1, 2)).eval()
+        >>> [tuple(features.shape) for features in backbone(torch.randn(2, 3, 32, 32))]
+        [(2, 16, 32, 32), (2, 32, 16, 16), (2, 64, 8, 8)]
+        >>> sum(gate.num_gates for gate in named_gates(backbone).values())
+        336
     """
 
     def __init__(

@@ -38,6 +38,25 @@ def match_macs(model: Any, batches: Iterable[Batch], target: float) -> tuple[flo
     Raises:
         ValueError: If an argument is out of range or no shift reaches the target; the model is
             then as before.
+
+    Example:
+        >>> import torch
+        >>> from mmpretrain.structures import DataSample
+        >>> from mmbas.compress.match_macs import match_macs
+        >>> from mmbas.registry import MODELS
+        >>> model = MODELS.build(
+        ...     dict(
+        ...         type="mmbas.GatedImageClassifier",
+        ...         backbone=dict(type="mmbas.GatedResNetCifar", depth=8),
+        ...         neck=dict(type="mmpretrain.GlobalAveragePooling"),
+        ...         head=dict(type="mmpretrain.LinearClsHead", num_classes=10, in_channels=64),
+        ...     )
+        ... ).eval()
+        >>> samples = [DataSample() for _ in range(64)]
+        >>> batch = dict(inputs=torch.randn(64, 3, 32, 32), data_samples=samples)
+        >>> shift, fraction = match_macs(model, [batch], target=0.5)
+        >>> round(fraction, 1)
+        0.5
     """
     if not 0 < target < 1:
         raise ValueError(f"expected target in (0, 1), but got {target}")

@@ -86,6 +86,22 @@ def reduce_model(
 
     Raises:
         ValueError: If the rates do not fit, or the network cannot be reduced.
+
+    Example:
+        >>> import torch
+        >>> from mmbas.backbones import GatedResNetCifar
+        >>> from mmbas.compress.reduction import reduce_model
+        >>> from mmbas.gates import named_gates
+        >>> backbone = GatedResNetCifar(8).eval()
+        >>> gates = named_gates(backbone)
+        >>> rates = {name: torch.full((gate.num_gates,), 0.5) for name, gate in gates.items()}
+        >>> rates["layer1.0.gate"][:4] = 0.0
+        >>> reduction = reduce_model(backbone, rates)
+        >>> reduction.num_removed, reduction.block_widths[0]["channels"]
+        (4, (12,))
+        >>> smaller = GatedResNetCifar(8, block_widths=reduction.block_widths)
+        >>> smaller.load_state_dict(reduction.state_dict)  # 4 channels fewer in the first block
+        <All keys matched successfully>
     """
     check_rates(min_rate, max_rate)
     blocks = {

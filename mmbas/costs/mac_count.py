@@ -158,6 +158,16 @@ def count_macs(model: nn.Module) -> Iterator[MACCount]:
     A module with a method ``dense_module_macs(input_shape) -> dict[str, int]`` and an attribute
     ``num_params`` counts itself: for the shape of its input the dense MACs of the batch, by the
     names of its layers within it. Calls of these layers are not counted.
+
+    Example:
+        >>> import torch
+        >>> from mmbas.backbones import GatedResNetCifar
+        >>> from mmbas.costs import count_macs
+        >>> backbone = GatedResNetCifar(20).eval()
+        >>> with torch.no_grad(), count_macs(backbone) as count:
+        ...     _ = backbone(torch.randn(2, 3, 32, 32))
+        >>> count.dense_macs(2), count.macs(2).shape
+        (40560384, torch.Size([2]))
     """
     count = MACCount(model, _hooked_modules(model))
     token = _COUNTS.set((*_COUNTS.get(), count))

@@ -23,6 +23,13 @@ def is_truncated(data: bytes) -> bool:
     Looks for the end marker only, a few microseconds for a photograph. Bytes after the
     marker are no error.
 
+    Example:
+        >>> from mmbas.datasets import is_truncated
+        >>> is_truncated(bytes.fromhex("ffd8 ffda 0003 00 1234 ffd9"))  # start, scan, end of image
+        False
+        >>> is_truncated(bytes.fromhex("ffd8 ffda 0003 00 12"))
+        True
+
     Source:
         ITU-T T.81, annex B: within a scan 0xFF is always escaped, so the end marker is unmistakable
         there; the metadata before it may hold a whole thumbnail with an end marker of its own.

@@ -55,6 +55,15 @@ def sample_binary_concrete(
     Returns:
         Gates, exactly 0 or 1, of the shape and type of ``logits``.
 
+    Example:
+        >>> import torch
+        >>> from mmbas.gates import sample_binary_concrete
+        >>> logits = torch.tensor([[-2.2, 0.0, 2.2]]).expand(10000, 3)
+        >>> sample_binary_concrete(logits).mean(dim=0).round(decimals=1)  # near sigmoid(logits)
+        tensor([0.1000, 0.5000, 0.9000])
+        >>> sample_binary_concrete(logits, noise_scale=0)[0]
+        tensor([0., 0., 1.])
+
     Source:
         Bejnordi et al., ICLR 2020, section 4.1.
     """

@@ -42,6 +42,16 @@ class ChannelGate(Gate):
     Attributes:
         decided: The gates that the last layer has an output for, in the order of its outputs.
 
+    Example:
+        >>> import torch
+        >>> from mmbas.gates import ChannelGate
+        >>> gate = ChannelGate(64, 8, init_open_prob=0.9).eval()
+        >>> output = gate(torch.randn(2, 64, 16, 16))
+        >>> output.gates.shape, output.probs.shape
+        (torch.Size([2, 8]), torch.Size([2, 8]))
+        >>> gate.module_macs((16, 16))
+        {'fc1': 1024, 'fc2': 128}
+
     Source:
         Bejnordi et al., ICLR 2020, section 4.1.
     """

@@ -125,6 +125,16 @@ def record_gate_outputs(model: nn.Module) -> Iterator[dict[str, list[GateOutput]
 
     Yields:
         For each gate's name the outputs of its calls, in order; filled while the model runs.
+
+    Example:
+        >>> import torch
+        >>> from mmbas.backbones import GatedResNetCifar
+        >>> from mmbas.gates import record_gate_outputs
+        >>> backbone = GatedResNetCifar(8).eval()
+        >>> with torch.no_grad(), record_gate_outputs(backbone) as outputs:
+        ...     _ = backbone(torch.randn(2, 3, 32, 32))
+        >>> {name: tuple(calls[0].gates.shape) for name, calls in outputs.items()}
+        {'layer1.0.gate': (2, 16), 'layer2.0.gate': (2, 32), 'layer3.0.gate': (2, 64)}
     """
     gates = named_gates(model)
     records: dict[str, list[GateOutput]] = {name: [] for name in gates}
@@ -153,6 +163,17 @@ def force_gate_logits(model: nn.Module, logits: dict[str, Tensor] | float) -> It
 
     Raises:
         ValueError: If a name is no gate's.
+
+    Example:
+        >>> import torch
+        >>> from mmbas.backbones import GatedResNetCifar
+        >>> from mmbas.costs import count_macs
+        >>> from mmbas.gates import force_gate_logits
+        >>> backbone = GatedResNetCifar(8).eval()
+        >>> with torch.no_grad(), force_gate_logits(backbone, -1.0), count_macs(backbone) as count:
+        ...     _ = backbone(torch.randn(1, 3, 32, 32))
+        >>> round(count.macs(1).item() / count.dense_macs(1), 3)  # all gates are closed
+        0.036
     """
     gates = named_gates(model)
     values = logits if isinstance(logits, dict) else dict.fromkeys(gates, logits)

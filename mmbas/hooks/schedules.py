@@ -20,6 +20,12 @@ class LinearWindow:
         start_factor: In [0, 1].
         end_factor: In [0, 1].
 
+    Example:
+        >>> from mmbas.hooks import LinearWindow
+        >>> window = LinearWindow(begin=100, end=300, start_factor=0.0, end_factor=1.0)
+        >>> [window.factor(epoch) for epoch in (0, 100, 150, 300, 500)]
+        [0.0, 0.0, 0.25, 1.0, 1.0]
+
     Source:
         Bejnordi et al., ICLR 2020, section 5: lambda falls from full to 0 over epochs 0 to 100 of
         CIFAR-10, gamma rises from 0 to full over epochs 100 to 300.

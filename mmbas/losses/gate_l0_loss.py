@@ -27,6 +27,12 @@ def gate_l0_loss(gate_logits: Tensor) -> Tensor:
     Raises:
         ValueError: If gate_logits is not 2-D or has no images.
 
+    Example:
+        >>> import torch
+        >>> from mmbas.losses import gate_l0_loss
+        >>> gate_l0_loss(torch.tensor([[0.0, 4.0], [0.0, -4.0], [0.0, 4.0]]))
+        tensor([0.5000, 0.6607])
+
     Source:
         Bejnordi et al., ICLR 2020, eq. 5.
     """

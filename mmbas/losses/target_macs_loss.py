@@ -34,6 +34,18 @@ def macs_fraction(
 
     Raises:
         ValueError: If there are no gate outputs, or they cost more than ``dense_macs``.
+
+    Example:
+        >>> import torch
+        >>> from mmbas.backbones import GatedResNetCifar
+        >>> from mmbas.gates import force_gate_logits, record_gate_outputs
+        >>> from mmbas.losses import macs_fraction
+        >>> backbone = GatedResNetCifar(20).eval()
+        >>> with force_gate_logits(backbone, -1.0), record_gate_outputs(backbone) as outputs:
+        ...     _ = backbone(torch.randn(2, 3, 32, 32))
+        >>> calls = [calls[0] for calls in outputs.values()]
+        >>> round(macs_fraction(calls, dense_macs=40_560_384).item(), 3)  # all gates are closed
+        0.011
     """
     if not gate_outputs:
         raise ValueError("expected the outputs of at least one gated layer, but got none")

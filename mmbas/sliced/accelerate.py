@@ -41,6 +41,16 @@ def accelerate(model: Model, *, path: str = "auto") -> Model | SlicedBackbone:
         RuntimeError: If the model is in training mode.
         ValueError: If it has no gated backbone, if the backbone has parts that sliced execution
             does not know, if ``path`` cannot run it, or if the result is not that of the model.
+
+    Example:
+        >>> import torch
+        >>> from mmbas.backbones import GatedResNetCifar
+        >>> from mmbas.sliced import accelerate
+        >>> backbone = GatedResNetCifar(20).eval()
+        >>> fast = accelerate(backbone, path="torch")
+        >>> images = torch.randn(2, 3, 32, 32)
+        >>> torch.allclose(fast(images)[0], backbone(images)[0], atol=1e-4)
+        True
     """
     backbones = _gated_backbones(model)
     _check_weights(model)

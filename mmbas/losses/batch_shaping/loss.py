@@ -122,6 +122,14 @@ def batch_shaping_loss(
         ValueError: If gate_logits is not 2-D, has too few images, or other_logits has another
             number of gates.
 
+    Example:
+        >>> import torch
+        >>> from mmbas.losses import BetaPrior, batch_shaping_loss
+        >>> conditional, always_open = [-4.0, 0.0, 4.0], [4.0, 4.1, 4.2]
+        >>> logits = torch.tensor([conditional, always_open]).t()  # 3 images, 2 gates
+        >>> batch_shaping_loss(logits, BetaPrior(a=0.6, b=0.4))
+        tensor([0.0216, 0.1649])
+
     Note:
         Equal logits are ranked in the order of the batch, after equal ones of other_logits. The
         loss does not depend on the order of the batch, nor does any image's gradient, but for
