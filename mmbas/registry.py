@@ -31,7 +31,9 @@ MODELS = Registry(
     scope="mmbas",
     locations=["mmbas.gates", "mmbas.backbones", "mmbas.losses", "mmbas.models"],
 )
-HOOKS = Registry("hook", parent=MMENGINE_HOOKS, scope="mmbas", locations=["mmbas.hooks"])
+HOOKS = Registry(
+    "hook", parent=MMENGINE_HOOKS, scope="mmbas", locations=["mmbas.hooks", "mmbas.sliced"]
+)
 METRICS = Registry("metric", parent=MMENGINE_METRICS, scope="mmbas", locations=["mmbas.metrics"])
 DATASETS = Registry(
     "dataset", parent=MMENGINE_DATASETS, scope="mmbas", locations=["mmbas.datasets"]

@@ -93,7 +93,7 @@ def measure_open_rates(model: Any, batches: Iterable[Batch]) -> tuple[dict[str, 
         ValueError: If there are no images.
     """
     num_gates = {name: gate.num_gates for name, gate in named_gates(model).items()}
-    num_open = torch.zeros(sum(num_gates.values()), dtype=torch.float64)
+    num_open = torch.zeros(sum(num_gates.values()), dtype=torch.float64, device="cpu")
     num_images = 0
     for batch in batches:
         for sample in model.test_step(batch):

@@ -28,6 +28,8 @@ from mmbas.gates import named_gates, record_gate_outputs
 OPSET = 17
 # Gate logits this close to 0 may change sign with the order of additions.
 UNDECIDED = 1e-5
+# Whatever torch's defaults are.
+FLOAT: dict[str, Any] = dict(dtype=torch.float32, device="cpu")
 
 
 class ExportedNetwork(nn.Module):
@@ -66,12 +68,12 @@ class ExportedNetwork(nn.Module):
         self.image_size = image_size
         self.with_gates = with_gates
         mean, std = (getattr(model.data_preprocessor, name, None) for name in ("mean", "std"))
-        self.register_buffer("mean", torch.zeros(3, 1, 1) if mean is None else mean)
-        self.register_buffer("std", torch.ones(3, 1, 1) if std is None else std)
+        self.register_buffer("mean", torch.zeros(3, 1, 1, **FLOAT) if mean is None else mean)
+        self.register_buffer("std", torch.ones(3, 1, 1, **FLOAT) if std is None else std)
         self.flip_channels = self._flips_channels(model.data_preprocessor)
         self.prediction = prediction_of(model)
         with torch.no_grad():
-            inputs = self.preprocess(torch.rand(1, 3, *image_size) * 255)
+            inputs = self.preprocess(torch.rand(1, 3, *image_size, **FLOAT) * 255)
             check_predictions(self.model, inputs, compute_logits(self.model, inputs))
         fix_average_pools(self, image_size)
 
@@ -102,7 +104,7 @@ class ExportedNetwork(nn.Module):
 
     def _flips_channels(self, preprocessor: Any) -> bool:
         """Whether the preprocessor changes between BGR and RGB; the hosts name that differently."""
-        images = torch.rand(1, 3, *self.image_size) * 255
+        images = torch.rand(1, 3, *self.image_size, **FLOAT) * 255
         # Samples are what a padding preprocessor of MMSegmentation notes its padding on.
         data = {"inputs": list(images), "data_samples": [BaseDataElement()]}
         expected = preprocessor(data)["inputs"]
@@ -134,7 +136,7 @@ def export_onnx(network: ExportedNetwork, path: str | Path) -> None:
         warnings.simplefilter("ignore")
         torch.onnx.export(
             network.eval(),
-            (torch.rand(2, 3, *network.image_size) * 255,),
+            (torch.rand(2, 3, *network.image_size, **FLOAT) * 255,),
             str(path),
             input_names=["images"],
             output_names=names,
@@ -181,7 +183,7 @@ def max_relative_difference(
     with record_gate_outputs(network) as records:
         expected = network(images)
     outputs = [torch.from_numpy(value) for value in session.run(None, {"images": images.numpy()})]
-    decided = torch.ones(len(images), dtype=torch.bool)
+    decided = torch.ones(len(images), dtype=torch.bool, device="cpu")
     for output in itertools.chain.from_iterable(records.values()):
         decided &= output.logits.abs().min(dim=1).values > UNDECIDED
     if not decided.any():
@@ -218,7 +220,7 @@ class _FixedAveragePool(nn.Module):
     def __init__(self, input_size: tuple[int, int], output_size: tuple[int, int]) -> None:
         super().__init__()
         row_means, column_means = (
-            F.adaptive_avg_pool1d(torch.eye(before)[None], after)[0]
+            F.adaptive_avg_pool1d(torch.eye(before, **FLOAT)[None], after)[0]
             for before, after in zip(input_size, output_size, strict=True)
         )
         self.register_buffer("rows", row_means.T.contiguous())
@@ -252,7 +254,7 @@ def fix_average_pools(network: nn.Module, image_size: tuple[int, int]) -> None:
         return
     handles = [pool.register_forward_pre_hook(remember(name)) for name, pool in pools.items()]
     with torch.no_grad():
-        network.eval()(torch.zeros(1, 3, *image_size))
+        network.eval()(torch.zeros(1, 3, *image_size, **FLOAT))
     for handle in handles:
         handle.remove()
     for name, size in sizes.items():

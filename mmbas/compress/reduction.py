@@ -188,7 +188,7 @@ def _rates_of_inner(
     return [
         open_rates[gates].cpu()
         if open_rates is not None and gates
-        else torch.ones(conv.out_channels)
+        else torch.ones(conv.out_channels, dtype=torch.float64, device="cpu")
         for conv, gates in zip(block.convs[:-1], _gates_of_inner(block), strict=True)
     ]
 

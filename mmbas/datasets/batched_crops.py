@@ -96,10 +96,10 @@ class BatchedCrops:
 
     def __getitems__(self, indices: Sequence[int]) -> Batch:
         """A batch, as torch's loader asks for it: ``inputs`` (N, C, H, W), ``data_samples``."""
-        chosen = torch.as_tensor(indices)
-        top, left = torch.randint(self.num_offsets, (2, len(chosen)))
+        chosen = torch.as_tensor(indices, device="cpu")
+        top, left = torch.randint(self.num_offsets, (2, len(chosen)), device="cpu")
         inputs = self.crops[chosen, :, top, left]
-        flipped = torch.rand(len(chosen)) < self.flip_prob
+        flipped = torch.rand(len(chosen), dtype=torch.float32, device="cpu") < self.flip_prob
         inputs[flipped] = inputs[flipped].flip(-1)
         samples = [DataSample().set_gt_label(label) for label in self.labels[chosen]]
         return Batch(inputs=inputs, data_samples=samples)

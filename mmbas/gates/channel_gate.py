@@ -102,7 +102,7 @@ class ChannelGate(Gate):
         # torch (2.1, and 2.15) knows no autocast for meta tensors, which hold shapes alone.
         device = "cpu" if x.device.type == "meta" else x.device.type
         with torch.autocast(device, enabled=False):
-            pooled = average_pool(x, (2, 3)).to(self.fc1.weight.dtype)
+            pooled = average_pool(x, (2, 3)).to(self.norm.weight.dtype)
             logits: Tensor = self.fc2(F.relu(self.norm(self.fc1(pooled))))
             if len(self.decided) < self.num_gates:
                 # One constant column stands for all gates that are always open.

@@ -18,6 +18,8 @@ from mmbas.measure.dense_run import LAYOUTS, Call, fastest
 from mmbas.measure.outputs import relative_difference, tensors_of
 
 PARITY_BATCHES = 8
+# Whatever torch's defaults are.
+FLOAT: dict[str, Any] = dict(dtype=torch.float32, device="cpu")
 
 
 @dataclass(frozen=True)
@@ -50,9 +52,9 @@ def random_gate_batches(
     while True:
         logits = {}
         for name, gate in gates.items():
-            wanted = open_fraction + vary * (2 * torch.rand(n, 1) - 1)
-            logits[name] = (torch.rand(n, gate.num_gates) < wanted).float() * 2 - 1
-        yield Batch(torch.randn(*shape), logits)
+            wanted = open_fraction + vary * (2 * torch.rand(n, 1, **FLOAT) - 1)
+            logits[name] = (torch.rand(n, gate.num_gates, **FLOAT) < wanted).float() * 2 - 1
+        yield Batch(torch.randn(*shape, **FLOAT), logits)
 
 
 def caller(model: nn.Module, batches: Sequence[Batch], *, layout: str = "nchw") -> Call:

@@ -36,12 +36,14 @@ class GateCounts:
     def __init__(self, num_gates: int, num_classes: int = 0) -> None:
         self.num_images = 0
         self.num_probs = 0
-        self.num_open = torch.zeros(num_gates, dtype=torch.int64)
-        self.prob_sums = torch.zeros(num_gates, dtype=torch.float64)
-        self.histogram = torch.zeros(num_gates, NUM_BINS, dtype=torch.int64)
-        self.class_images = torch.zeros(num_classes, dtype=torch.int64)
-        self.class_open = torch.zeros(num_classes, num_gates, dtype=torch.int64)
-        self.examples = torch.full((num_gates, NUM_EXAMPLES), NO_IMAGE, dtype=torch.int64)
+        self.num_open = torch.zeros(num_gates, dtype=torch.int64, device="cpu")
+        self.prob_sums = torch.zeros(num_gates, dtype=torch.float64, device="cpu")
+        self.histogram = torch.zeros(num_gates, NUM_BINS, dtype=torch.int64, device="cpu")
+        self.class_images = torch.zeros(num_classes, dtype=torch.int64, device="cpu")
+        self.class_open = torch.zeros(num_classes, num_gates, dtype=torch.int64, device="cpu")
+        self.examples = torch.full(
+            (num_gates, NUM_EXAMPLES), NO_IMAGE, dtype=torch.int64, device="cpu"
+        )
 
     def add_gates(self, gates: Tensor) -> None:
         """Count the gates of a batch, shape (N, G), bool."""
@@ -68,7 +70,7 @@ class GateCounts:
         pairs = [(image, label) for image, labels in enumerate(classes) for label in labels]
         if not pairs:
             return
-        images, labels = torch.tensor(pairs).T
+        images, labels = torch.tensor(pairs, device="cpu").T
         self.class_images += torch.bincount(labels, minlength=len(self.class_images))
         self.class_open.index_add_(0, labels, gates[images].long())
 
@@ -90,7 +92,7 @@ class GateCounts:
 
     def reduce(self) -> None:
         """Make the counts of every process those of all of them together."""
-        totals = torch.tensor([self.num_images, self.num_probs])
+        totals = torch.tensor([self.num_images, self.num_probs], device="cpu")
         for counts in (
             *(totals, self.num_open, self.prob_sums, self.histogram),
             *(self.class_images, self.class_open),

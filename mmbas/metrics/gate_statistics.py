@@ -150,7 +150,7 @@ class GateStatistics(BaseMetric):
         if len(sums.class_images):
             sums.add_classes(gates, [image.classes for image in batch])
         positions = [self._position(first + i) for i in range(len(batch))]
-        sums.add_examples(gates, torch.tensor(positions))
+        sums.add_examples(gates, torch.tensor(positions, device="cpu"))
 
 
 class _GatesOfImage(NamedTuple):

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from mmbas.backbones.description import BACKBONES, Backbone, UnsupportedError, describe
 from mmbas.gates import named_gates
 from mmbas.sliced.folding import fold_norms
+from mmbas.sliced.layer_hooks import take_off_hooks
 from mmbas.sliced.parity import why_not_equal
 from mmbas.sliced.sliced_backbone import SlicedBackbone
 
@@ -107,6 +108,7 @@ def _check_weights(model: nn.Module) -> None:
 def _sliced(original: Backbone, copied: nn.Module, path: str) -> SlicedBackbone:
     """Fold the copy and slice it; ``'auto'`` tries torch's operators if the kernel is wrong."""
     assert isinstance(copied, BACKBONES)
+    take_off_hooks(copied)
     try:
         fold_norms(copied)
     except UnsupportedError as error:

@@ -48,27 +48,39 @@ def choose_execution(backbone: Backbone, path: str) -> tuple[str, Execution, str
         raise ValueError(f"expected path in {PATHS}, but got {path!r}")
     if path == "triton":
         return "triton", _triton(backbone), "Triton kernels, as asked for"
-    reason = None if path == "torch" else why_not_native(backbone)
-    if path == "native" and reason is not None:
-        raise ValueError(f"expected a network for the native path, but {reason}; use path='torch'")
-    if path == "torch" or reason is not None:
-        from mmbas.sliced.torch_path import TorchBackbone
+    reason = None
+    if path != "torch":
+        native, reason = _native(backbone)
+        if native is not None:
+            why = "as asked for" if path == "native" else "the fastest on this CPU"
+            return "native", native, f"the native kernel, {why}"
+        if path == "native":
+            raise ValueError(
+                f"expected a network for the native path, but {reason}; use path='torch'"
+            )
+    from mmbas.sliced.torch_path import TorchBackbone
 
-        why = "as asked for" if reason is None else f"since {reason}"
-        return "torch", TorchBackbone(backbone), f"torch's own operators, {why}"
-    from mmbas.sliced.native import NativeBackbone
-
-    why = "as asked for" if path == "native" else "the fastest on this CPU"
-    return "native", NativeBackbone(backbone), f"the native kernel, {why}"
+    why = "as asked for" if reason is None else f"since {reason}"
+    return "torch", TorchBackbone(backbone), f"torch's own operators, {why}"
 
 
 def why_not_native(backbone: Backbone) -> str | None:
     """Why the native kernel cannot run a backbone here; None if it can."""
+    _, reason = _native(backbone)
+    return reason
+
+
+def _native(backbone: Backbone) -> tuple[Execution | None, str | None]:
+    """The native implementation, or None and one clause on why there is none."""
     try:
-        from mmbas.sliced.native import why_unsupported
-    except ImportError as error:
-        return f"the native kernel cannot be imported ({error})"
-    return why_unsupported(backbone)
+        from mmbas.sliced.native import NativeBackbone, why_unsupported
+
+        if reason := why_unsupported(backbone):
+            return None, reason
+        return NativeBackbone(backbone), None
+    except Exception as error:  # noqa: BLE001 - whatever fails there, torch's operators can run
+        first_line = str(error).partition("\n")[0]
+        return None, f"the native kernel fails ({type(error).__name__}: {first_line[:200]})"
 
 
 def _triton(backbone: Backbone) -> Execution:

@@ -15,6 +15,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import SyncBatchNorm, _BatchNorm
 
 from mmbas.backbones.description import BACKBONES, ConvNorm, UnsupportedError, describe
+from mmbas.gates import ChannelGate, Gate
 
 Model = TypeVar("Model", bound=nn.Module)
 
@@ -81,6 +82,20 @@ def _fold(layer: ConvNorm) -> nn.Conv2d:
     fused.weight = nn.Parameter(weight.to(conv.weight))
     fused.bias = nn.Parameter(bias.to(conv.weight))
     return fused.train(conv.training)
+
+
+def why_gate_not_folded(gate: Gate) -> str | None:
+    """Why the layers of a gate cannot be read as a :class:`ChannelGate`'s; None if they can."""
+    if type(gate) is not ChannelGate:
+        return f"is a {type(gate).__name__} and not a ChannelGate"
+    for linear in (gate.fc1, gate.fc2):
+        names = {name for name, _ in linear.named_parameters()}
+        if type(linear) is not nn.Linear or not {"weight"} <= names <= {"weight", "bias"}:
+            return f"has a layer that is no plain linear layer: {linear}"
+    norm: nn.Module = gate.norm
+    if not isinstance(norm, _BatchNorm) or norm.running_mean is None:
+        return f"has a norm that is no batch normalisation with statistics: {norm}"
+    return None
 
 
 def _checked_norm(layer: ConvNorm) -> _BatchNorm:

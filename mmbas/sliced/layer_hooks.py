@@ -9,32 +9,35 @@ from torch import nn
 from mmbas.costs import drop_counting_hooks
 
 
+def take_off_hooks(backbone: nn.Module) -> None:
+    """Take the hooks off a backbone and its layers, with a warning that names the layers."""
+    layers = UncalledLayers(backbone)
+    if hooked := layers.hooked():
+        warnings.warn(
+            f"the hooks on {', '.join(hooked)} never run in an accelerated model, which does not "
+            "call these layers one by one; they are taken off",
+            stacklevel=2,
+        )
+        layers.clear()
+
+
 class UncalledLayers:
-    """The layers within a backbone; their hooks would never run.
+    """A backbone and the layers in it, whose hooks would never run.
 
     Args:
-        backbone: Hooks that its layers have are taken off, with a warning.
+        backbone: Its layers are those that it has now.
     """
 
     def __init__(self, backbone: nn.Module) -> None:
         drop_counting_hooks(backbone)
         self._hooks = [
-            (name, hooks)
+            (name or "the backbone", hooks)
             for name, module in backbone.named_modules()
             for hooks in (module._forward_hooks, module._forward_pre_hooks)
         ]
-        hooked = self._hooked()
-        if hooked:
-            warnings.warn(
-                f"the hooks on {', '.join(hooked)} never run in an accelerated model, which does "
-                "not call these layers one by one; they are taken off",
-                stacklevel=2,
-            )
-        for _, hooks in self._hooks:
-            hooks.clear()
 
     def check(self) -> None:
-        """Refuse hooks that came later.
+        """Refuse hooks.
 
         Raises:
             RuntimeError: If there are any.
@@ -43,10 +46,15 @@ class UncalledLayers:
         if any(hooks for _, hooks in self._hooks):
             raise RuntimeError(
                 f"expected no hooks on layers of an accelerated backbone, but got some on "
-                f"{', '.join(self._hooked())}, which is not called; take them off or run the model "
+                f"{', '.join(self.hooked())}, which is not called; take them off or run the model "
                 "that it was made from"
             )
 
-    def _hooked(self) -> list[str]:
-        names = [name or "the backbone" for name, hooks in self._hooks if hooks]
-        return list(dict.fromkeys(names))
+    def hooked(self) -> list[str]:
+        """Names of the layers that have hooks."""
+        return list(dict.fromkeys(name for name, hooks in self._hooks if hooks))
+
+    def clear(self) -> None:
+        """Take all hooks off."""
+        for _, hooks in self._hooks:
+            hooks.clear()

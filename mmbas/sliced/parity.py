@@ -35,13 +35,15 @@ def why_not_equal(original: nn.Module, sliced: nn.Module) -> str | None:
 @torch.no_grad()
 def _why_not_equal(original: nn.Module, sliced: nn.Module) -> str | None:
     weight = next(original.parameters())
-    generator = torch.Generator().manual_seed(0)
+    generator = torch.Generator("cpu").manual_seed(0)
     images = torch.randn(IMAGES, generator=generator, dtype=torch.float32, device="cpu").to(weight)
     exact = weight.dtype in (torch.float32, torch.float64) and weight.device.type == "cpu"
     tolerance = 1e-3 if exact else 0.1  # GPUs may round the factors of float32 to 10 bits
     gates = named_gates(original)
     random = {
-        name: torch.randn(len(images), gate.num_gates, generator=generator, device="cpu")
+        name: torch.randn(
+            len(images), gate.num_gates, generator=generator, dtype=torch.float32, device="cpu"
+        )
         for name, gate in gates.items()
     }
     with torch.autocast(weight.device.type, enabled=False):

@@ -24,7 +24,7 @@ class LogitQueue(nn.Module):
     def __init__(self, size: int) -> None:
         super().__init__()
         self.size = size
-        self._values = torch.empty(0, 0)
+        self._values = torch.empty(0, 0, dtype=torch.float32, device="cpu")
         self._num_gates: int | None = None
 
     def reserve(self, num_gates: int) -> None:

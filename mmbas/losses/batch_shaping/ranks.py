@@ -35,6 +35,6 @@ def _order_on_cpu(values: Tensor) -> Tensor:
     # Floats order like sign and magnitude; integers like two's complement.
     ordered = bits.bitwise_xor(bits.bitwise_right_shift(31).bitwise_and_(0x7FFFFFFF))
     keys = ordered.to(torch.int64).bitwise_left_shift_(32)
-    keys.bitwise_or_(torch.arange(values.shape[-1]))
+    keys.bitwise_or_(torch.arange(values.shape[-1], device=values.device))
     keys.numpy().sort(axis=-1)
     return keys.bitwise_and_(0xFFFFFFFF)

@@ -6,10 +6,9 @@ from collections.abc import Sequence
 
 import torch
 from torch import nn
-from torch.nn.modules.batchnorm import _BatchNorm
 
 from mmbas.backbones.description import ConvNorm, Description, Shortcut, UnsupportedError, describe
-from mmbas.gates import ChannelGate, Gate
+from mmbas.sliced.folding import why_gate_not_folded
 
 PADDINGS = {1: (0, 0), 3: (1, 0), 7: (0, 3)}  # kernel size: padding = a * dilation + b
 
@@ -33,8 +32,8 @@ def covered_description(
     for layer in description.layers:
         _check_layer(layer)
     for block in description.blocks:
-        if block.gate is not None:
-            _check_gate(block.gate, f"{block.name}.gate")
+        if block.gate is not None and (reason := why_gate_not_folded(block.gate)):
+            raise UnsupportedError(f"{block.name}.gate {reason}")
         if block.shortcut is not None:
             _check_shortcut(block.shortcut)
     return description
@@ -65,18 +64,6 @@ def _check_layer(layer: ConvNorm) -> None:
         or conv.padding_mode != "zeros"
     ):
         raise UnsupportedError(f"the convolution {layer.conv_name} is not covered: {conv}")
-
-
-def _check_gate(gate: Gate, name: str) -> None:
-    if type(gate) is not ChannelGate:
-        raise UnsupportedError(f"{name} is a {type(gate).__name__} and not a ChannelGate")
-    for linear in (gate.fc1, gate.fc2):
-        names = {each for each, _ in linear.named_parameters()}
-        if type(linear) is not nn.Linear or not {"weight"} <= names <= {"weight", "bias"}:
-            raise UnsupportedError(f"{name} has a layer that is no plain linear layer: {linear}")
-    norm: nn.Module = gate.norm
-    if not isinstance(norm, _BatchNorm) or norm.running_mean is None:
-        raise UnsupportedError(f"the norm of {name} is no batch norm with statistics: {norm}")
 
 
 def _check_shortcut(shortcut: Shortcut) -> None:

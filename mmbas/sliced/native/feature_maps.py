@@ -50,9 +50,9 @@ class Level:
 
     def mask(self) -> Tensor:
         """Per position of a plane: all bits set (-1) if it is a pixel, else 0; int32."""
-        mask = torch.zeros(self.height, self.pitch, dtype=torch.int32)
+        mask = torch.zeros(self.height, self.pitch, dtype=torch.int32, device="cpu")
         mask[:, : self.width] = -1
-        slack = torch.zeros(MAX_LANES, dtype=torch.int32)
+        slack = torch.zeros(MAX_LANES, dtype=torch.int32, device="cpu")
         return torch.cat([mask.flatten(), slack])
 
 
@@ -144,7 +144,7 @@ def tap_offsets(conv: nn.Conv2d, level: Level) -> Tensor:
         for row, row_phase in shifts
         for column, column_phase in shifts
     ]
-    return torch.tensor(offsets)
+    return torch.tensor(offsets, dtype=torch.int64, device="cpu")
 
 
 def tap_shifts(conv: nn.Conv2d) -> list[Size]:

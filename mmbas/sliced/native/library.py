@@ -8,6 +8,9 @@ from ctypes import POINTER, Structure, c_int, c_int32, c_int64, c_void_p
 from dataclasses import dataclass
 from enum import IntEnum
 
+import torch
+from torch import Tensor
+
 from mmbas.sliced.native.build import load_library
 from mmbas.sliced.native.instruction_sets import InstructionSet
 
@@ -94,6 +97,24 @@ class CallStruct(Structure):
         ("num_threads", c_int32),
         ("num_workspaces", c_int32),
     )
+
+
+def address(tensor: Tensor, dtype: torch.dtype) -> int:
+    """Where the values of a tensor begin in memory: the kernels believe what they are told.
+
+    Args:
+        tensor: Dense, on the CPU, at least as long as it is used.
+        dtype: What the kernels take the values for.
+
+    Raises:
+        RuntimeError: If the tensor is not as described.
+    """
+    if tensor.dtype != dtype or tensor.device.type != "cpu" or not tensor.is_contiguous():
+        raise RuntimeError(
+            f"expected a contiguous tensor of {dtype} on the CPU for the native kernels, but got "
+            f"{tensor.dtype} on {tensor.device} with strides {tensor.stride()}; please report it"
+        )
+    return tensor.data_ptr()
 
 
 @dataclass(frozen=True)

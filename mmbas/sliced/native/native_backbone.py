@@ -13,10 +13,11 @@ import torch
 from torch import Tensor, nn
 
 from mmbas.backbones.description import UnsupportedError
+from mmbas.gates.gate import replace_logits
 from mmbas.sliced.native.build import BuildError
 from mmbas.sliced.native.coverage import covered_description
 from mmbas.sliced.native.instruction_sets import InstructionSet, chosen
-from mmbas.sliced.native.library import CallStruct, Library, get_library
+from mmbas.sliced.native.library import CallStruct, Library, address, get_library
 from mmbas.sliced.native.packing import PackedWeights
 from mmbas.sliced.native.plan import Plan, finish_plan
 from mmbas.sliced.native.steps import draft_steps
@@ -69,8 +70,8 @@ class _Workspaces:
 
 def _aligned_zeros(num_floats: int) -> Tensor:
     """Zeros that begin at a cache line."""
-    memory = torch.zeros(num_floats + 16)
-    return memory[-memory.data_ptr() % 64 // 4 :]
+    memory = torch.zeros(num_floats + 16, dtype=torch.float32, device="cpu")
+    return memory[-address(memory, torch.float32) % 64 // 4 :]
 
 
 class NativeBackbone:
@@ -124,16 +125,16 @@ class NativeBackbone:
         self._check(x, forced_logits)
         x = x.detach().contiguous()
         num_images, _, height, width = x.shape
-        logits = [torch.empty(num_images, gates) for gates in self._num_gates]
+        logits = [_empty(num_images, gates) for gates in self._num_gates]
         forced = [
-            None if value is None else _as_logits(value, own)
+            None if value is None else replace_logits(own, value)
             for own, value in zip(logits, forced_logits, strict=True)
         ]
         threads = torch.get_num_threads()
         workers = threads if num_images >= threads else 1
         workspaces = self._workspaces_for((height, width, 1 if workers > 1 else threads))
         plan = workspaces.plan
-        outputs = [torch.empty(num_images, *shape) for shape in plan.output_shapes]
+        outputs = [_empty(num_images, *shape) for shape in plan.output_shapes]
         with workspaces.borrow(workers) as memory:
             call = _make_call(plan, x, outputs, logits, forced, memory, threads)
             self._library.handle.mmbas_run(plan.ops, len(plan.ops), ctypes.byref(call))
@@ -166,9 +167,8 @@ class NativeBackbone:
             return self._plans[key]
 
 
-def _as_logits(value: Tensor | float, logits: Tensor) -> Tensor:
-    """Forced logits of the shape, type and layout of ``logits``."""
-    return torch.as_tensor(value, dtype=logits.dtype).detach().expand_as(logits).contiguous()
+def _empty(*shape: int) -> Tensor:
+    return torch.empty(shape, dtype=torch.float32, device="cpu")
 
 
 def _make_call(
@@ -181,7 +181,7 @@ def _make_call(
     threads: int,
 ) -> CallStruct:
     return CallStruct(
-        images=x.data_ptr(),
+        images=address(x, torch.float32),
         image_stride=x[0].numel(),
         outputs=_pointers(outputs),
         output_strides=cast(
@@ -202,5 +202,5 @@ def _make_call(
 
 def _pointers(tensors: Sequence[Tensor | None]) -> ctypes._Pointer[c_void_p]:
     """C array of the tensors' addresses; null for None."""
-    addresses = [None if tensor is None else tensor.data_ptr() for tensor in tensors]
+    addresses = [None if tensor is None else address(tensor, torch.float32) for tensor in tensors]
     return cast((c_void_p * len(tensors))(*addresses), POINTER(c_void_p))

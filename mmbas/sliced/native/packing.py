@@ -61,7 +61,11 @@ class PackedGate:
 def pack_conv(conv: nn.Conv2d, *, gated_outputs: bool, rows: int) -> PackedConv:
     """Copy the weights of ``conv``, in blocks of ``rows`` outputs unless those are gated."""
     weight = conv.weight.detach()
-    bias = torch.zeros(conv.out_channels) if conv.bias is None else conv.bias.detach().clone()
+    bias = (
+        conv.weight.new_zeros(conv.out_channels)
+        if conv.bias is None
+        else conv.bias.detach().clone()
+    )
     if gated_outputs:
         return PackedConv(conv, weight.clone(memory_format=torch.contiguous_format), bias, False)
     missing = -conv.out_channels % rows
@@ -79,8 +83,8 @@ def pack_gate(gate: ChannelGate) -> PackedGate:
     if norm.affine:
         scale, shift = scale * norm.weight, shift * norm.weight + norm.bias
     # Gates that the second layer does not decide are constant.
-    bias2 = gate.compute_logits(torch.zeros(1, gate.fc1.in_features, 1, 1))[0].clone()
-    weights2 = torch.zeros(gate.num_gates, gate.fc2.in_features)
+    bias2 = gate.compute_logits(gate.fc1.weight.new_zeros(1, gate.fc1.in_features, 1, 1))[0].clone()
+    weights2 = gate.fc2.weight.new_zeros(gate.num_gates, gate.fc2.in_features)
     weights2[gate.decided] = gate.fc2.weight
     bias2[gate.decided] = gate.fc2.bias
     return PackedGate((gate.fc1.weight * scale[:, None]).contiguous(), shift, weights2, bias2)

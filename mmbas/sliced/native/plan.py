@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from mmbas.sliced.native.feature_maps import FeatureMap, Size, round_up, tap_offsets
-from mmbas.sliced.native.library import LOOK_AHEAD, MAX_LANES, GridStruct, Kind, OpStruct
+from mmbas.sliced.native.library import LOOK_AHEAD, MAX_LANES, GridStruct, Kind, OpStruct, address
 from mmbas.sliced.native.memory_sharing import place_maps
 from mmbas.sliced.native.packing import PackedConv, PackedGate
 from mmbas.sliced.native.steps import Draft, Step
@@ -47,11 +47,11 @@ def finish_plan(draft: Draft, *, threads: int) -> Plan:
     maps_offset = scratch + round_up(_scratch_floats(draft, threads), MAX_LANES)
     end = place_maps(draft, maps_offset)
     masks = draft.maps.masks()
-    channels = torch.arange(draft.max_channels + LOOK_AHEAD, dtype=torch.int32)
+    channels = torch.arange(draft.max_channels + LOOK_AHEAD, dtype=torch.int32, device="cpu")
     channels[draft.max_channels :] = 0
     tensors = [channels, *masks.values()]
     for step in draft.steps:
-        step.op.scratch, step.op.all = scratch, channels.data_ptr()
+        step.op.scratch, step.op.all = scratch, address(channels, torch.int32)
         tensors += _fill(step, masks)
     return Plan(
         (OpStruct * len(draft.steps))(*(step.op for step in draft.steps)),
@@ -78,19 +78,23 @@ def _fill(step: Step, masks: dict[Size, Tensor]) -> list[Tensor]:
         op.in_offset, op.in_grid = source.offset, source.grid()
     if target is not None:
         op.out_offset, op.out_grid = target.offset, _target_grid(op, target)
-        op.mask = masks[target.level.height, target.level.width].data_ptr()
+        op.mask = address(masks[target.level.height, target.level.width], torch.int32)
     if isinstance(step.weights, PackedConv):
         assert target is not None
         offsets = tap_offsets(step.weights.conv, target.level)
-        op.tap_offsets = offsets.data_ptr()
-        op.weights, op.bias = step.weights.weights.data_ptr(), step.weights.bias.data_ptr()
+        op.tap_offsets = address(offsets, torch.int64)
+        op.weights, op.bias = _floats(step.weights.weights, step.weights.bias)
         tensors += [offsets, step.weights.weights, step.weights.bias]
     elif isinstance(step.weights, PackedGate):
         gate = step.weights
-        op.weights, op.bias = gate.weights.data_ptr(), gate.bias.data_ptr()
-        op.weights2, op.bias2 = gate.weights2.data_ptr(), gate.bias2.data_ptr()
+        op.weights, op.bias = _floats(gate.weights, gate.bias)
+        op.weights2, op.bias2 = _floats(gate.weights2, gate.bias2)
         tensors += [gate.weights, gate.bias, gate.weights2, gate.bias2]
     return tensors
+
+
+def _floats(weights: Tensor, bias: Tensor) -> tuple[int, int]:
+    return address(weights, torch.float32), address(bias, torch.float32)
 
 
 def _target_grid(op: OpStruct, target: FeatureMap) -> GridStruct:

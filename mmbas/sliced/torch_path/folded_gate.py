@@ -11,11 +11,12 @@ from torch.nn import functional as F
 from mmbas.gates import ChannelGate
 from mmbas.gates.channel_gate import ALWAYS_OPEN_LOGIT, average_pool
 from mmbas.gates.gate import Gate
+from mmbas.sliced.folding import why_gate_not_folded
 
 
 def logits_function(gate: Gate) -> Callable[[Tensor], Tensor]:
     """From a block's input, shape (N, H, W, C), to gate logits, shape (N, G)."""
-    if type(gate) is ChannelGate:
+    if isinstance(gate, ChannelGate) and why_gate_not_folded(gate) is None:
         return FoldedChannelGate(gate)
     return lambda x: gate.compute_logits(x.permute(0, 3, 1, 2))
 

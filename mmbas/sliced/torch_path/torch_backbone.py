@@ -15,6 +15,7 @@ from torch.nn import functional as F
 from mmbas.backbones.description import Backbone, Block, describe
 from mmbas.gates.gate import replace_logits
 from mmbas.gates.recorder import Forced
+from mmbas.gates.size_cache import SizeCache
 from mmbas.sliced.torch_path.folded_gate import logits_function
 from mmbas.sliced.torch_path.fused_ops import add_conv2d_relu_, conv2d
 from mmbas.sliced.torch_path.open_channel_conv import OpenChannelConv, open_channels
@@ -39,7 +40,7 @@ class TorchBlock:
         self.gate = block.gate
         self.compute_logits = logits_function(block.gate) if block.gate else None
         self.shortcut = shortcut_function(block.shortcut) if block.shortcut else None
-        self.dense_macs_of: dict[tuple[int, int], int] = {}
+        self._macs: SizeCache[int] = SizeCache()
         self.inner_gates = block.gated
         self.convs = [
             OpenChannelConv(
@@ -69,7 +70,7 @@ class TorchBlock:
             total = self.shortcut(x)
         else:
             total = x.clone() if keep_input else x
-        if self.gate is None or self._dense_macs((x.shape[1], x.shape[2])) < MIN_SLICED_MACS:
+        if self.gate is None or self._macs.get((x.shape[1], x.shape[2]), self._dense_macs) < MIN_SLICED_MACS:
             self._add_masked(total, x_nchw, logits > 0)
         else:
             for image, is_open, image_total in zip(x, logits > 0, total, strict=True):
@@ -78,13 +79,11 @@ class TorchBlock:
 
     def _dense_macs(self, size: tuple[int, int]) -> int:
         """MACs of the convolutions for an image of height and width ``size``."""
-        if size not in self.dense_macs_of:
-            macs, out = 0, size
-            for conv in self.convs:
-                out = conv.output_size(out)
-                macs += out[0] * out[1] * conv.conv.weight.numel()
-            self.dense_macs_of[size] = macs
-        return self.dense_macs_of[size]
+        macs = 0
+        for conv in self.convs:
+            size = conv.output_size(size)
+            macs += size[0] * size[1] * conv.conv.weight.numel()
+        return macs
 
     def _add_masked(self, total: Tensor, x: Tensor, is_open: Tensor) -> None:
         """Add the residual branch of a batch, all channels computed, and apply the last ReLU."""
@@ -156,8 +155,7 @@ class TorchBackbone:
         for layer in layers:
             x = F.relu(layer.conv(x), inplace=True)
         x = last.conv(x)
-        if (
-            self.description.max_pool
-        ):  # before ReLU: they commute, and a quarter of the pixels remains
+        if self.description.max_pool:
+            # Before ReLU: they commute, and a quarter of the pixels remains.
             x = F.max_pool2d(x, kernel_size=3, stride=2, padding=1)
         return F.relu(x, inplace=True)

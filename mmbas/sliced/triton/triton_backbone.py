@@ -15,6 +15,7 @@ from torch.nn import functional as F
 
 from mmbas.backbones.description import describe
 from mmbas.gates import Gate
+from mmbas.gates.gate import replace_logits
 from mmbas.sliced.triton.support import why_unsupported
 
 if TYPE_CHECKING:
@@ -131,8 +132,4 @@ class TritonBackbone:
 def _gate_logits(gate: Gate | None, x: Tensor, forced: Tensor | float | None) -> Tensor:
     assert gate is not None
     logits = gate.compute_logits(x)
-    if forced is None:
-        return logits
-    if isinstance(forced, Tensor):
-        forced = forced.to(logits.device, non_blocking=True)
-    return torch.zeros_like(logits) + forced
+    return logits if forced is None else replace_logits(logits, forced)
