@@ -70,7 +70,10 @@ class TorchBlock:
             total = self.shortcut(x)
         else:
             total = x.clone() if keep_input else x
-        if self.gate is None or self._macs.get((x.shape[1], x.shape[2]), self._dense_macs) < MIN_SLICED_MACS:
+        if (
+            self.gate is None
+            or self._macs.get((x.shape[1], x.shape[2]), self._dense_macs) < MIN_SLICED_MACS
+        ):
             self._add_masked(total, x_nchw, logits > 0)
         else:
             for image, is_open, image_total in zip(x, logits > 0, total, strict=True):
