@@ -127,7 +127,7 @@ class NativeBackbone:
         num_images, _, height, width = x.shape
         logits = [_empty(num_images, gates) for gates in self._num_gates]
         forced = [
-            None if value is None else replace_logits(own, value)
+            None if value is None else replace_logits(own, value).contiguous()
             for own, value in zip(logits, forced_logits, strict=True)
         ]
         threads = torch.get_num_threads()

@@ -14,8 +14,8 @@ from torch.nn import functional as F
 
 from mmbas.backbones.description import Backbone, Block, describe
 from mmbas.gates.gate import replace_logits
+from mmbas.gates.memo import Memo
 from mmbas.gates.recorder import Forced
-from mmbas.gates.size_cache import SizeCache
 from mmbas.sliced.torch_path.folded_gate import logits_function
 from mmbas.sliced.torch_path.fused_ops import add_conv2d_relu_, conv2d
 from mmbas.sliced.torch_path.open_channel_conv import OpenChannelConv, open_channels
@@ -40,7 +40,7 @@ class TorchBlock:
         self.gate = block.gate
         self.compute_logits = logits_function(block.gate) if block.gate else None
         self.shortcut = shortcut_function(block.shortcut) if block.shortcut else None
-        self._macs: SizeCache[int] = SizeCache()
+        self._macs: Memo[tuple[int, int], int] = Memo()
         self.inner_gates = block.gated
         self.convs = [
             OpenChannelConv(
