@@ -149,7 +149,12 @@ def test_batches(config: Config, model: Any, batch_size: int) -> Iterator[Batch]
     loader = copy.deepcopy(config.test_dataloader)
     loader.update(batch_size=batch_size, num_workers=0, persistent_workers=False)
     loader.drop_last = True
-    for data in itertools.chain.from_iterable(itertools.repeat(Runner.build_dataloader(loader))):
+    built = Runner.build_dataloader(loader)
+    if len(built) == 0:
+        raise ValueError(
+            f"expected at least {batch_size} test images for a batch, but got {len(built.dataset)}"
+        )
+    for data in itertools.chain.from_iterable(itertools.repeat(built)):
         images = model.data_preprocessor(data)["inputs"]
         if not isinstance(images, Tensor):
             raise ValueError(

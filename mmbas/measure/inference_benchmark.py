@@ -93,7 +93,7 @@ def measure(
     for prefix, runs in dense.items():
         result["left_out"] |= {prefix + name: reason for name, reason in runs.left_out.items()}
     if settings.per_stage:
-        result["per_stage"] = stage_times(gated, batches, ways.path, settings.device)
+        result["per_stage"] = stage_times(gated, batches, ways.path, settings.dtype)
     return result
 
 

@@ -166,6 +166,14 @@ def test_inference_with_a_checkpoint_lets_its_gates_decide_on_the_test_images(tm
     assert result["macs_ratio"] == pytest.approx(sum(macs) / 40 / DENSE_MACS, rel=1e-6)
 
 
+def test_inference_with_a_batch_of_more_images_than_there_are_is_refused(tmp_path):
+    config, checkpoint = write_config(tmp_path), tmp_path / "untrained.pth"
+    write_checkpoint(config, checkpoint)
+    arguments = ["--checkpoint", checkpoint, *FAST, "--batch-size", "41"]
+    error = error_of("benchmark_inference", config, *arguments)
+    assert error == "error: expected at least 41 test images for a batch, but got 40"
+
+
 def test_inference_in_bfloat16_leaves_out_the_path_that_cannot(tmp_path):
     arguments = ["--open-fraction", "0.5", *FAST, "--repeats", "2", "--dtype", "bfloat16"]
     result = json_of(
@@ -181,9 +189,11 @@ def test_inference_in_bfloat16_leaves_out_the_path_that_cannot(tmp_path):
     assert 0 <= result["max_rel_diff"] < 0.05
 
 
-def test_stages_share_the_macs_of_the_network(tmp_path):
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_stages_share_the_macs_of_the_network(tmp_path, dtype):
     gates = ["--open-fraction", "0.5", "--vary", "0.4"]
     arguments = [*gates, *FAST, "--repeats", "2", "--per-stage", "--paths", "torch"]
+    arguments += ["--dtype", dtype]
     result = json_of(
         call_tool, "benchmark_inference", DIGITS, *arguments, out=tmp_path / "out.json"
     )
