@@ -93,5 +93,5 @@ $(ORIGINAL)/.installed: requirements/original.txt setup.py | $(ORIGINAL_PY)
 	@echo "[2/2] Compiling mmcv with its operators, which mmsegmentation imports: up to an hour"
 	@PATH="$(CURDIR)/$(ORIGINAL)/bin:$$PATH" MMCV_WITH_OPS=1 $(ORIGINAL_PY) -m pip install -qq \
 	  --disable-pip-version-check --no-build-isolation -c requirements/original.txt mmcv==2.1.0
-	@$(ORIGINAL_PY) -m pip install -qq --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@$(ORIGINAL_PY) -m pip install -qq --disable-pip-version-check --no-deps -e .
 	@touch $@

@@ -1,5 +1,6 @@
 """The wheel: what is in it, and that it works far from the source tree."""
 
+import email
 import json
 import os
 import shutil
@@ -11,14 +12,16 @@ from pathlib import Path
 import pytest
 import yaml
 
+import mmbas
+
 pytest.importorskip("mmpretrain")
-pytest.importorskip("setuptools")
+pytest.importorskip("setuptools", minversion="77")  # the first that know a licence expression
 
 from helpers import ROOT
 
 IGNORED = shutil.ignore_patterns("__pycache__", "*.egg-info", "*.pyc")
 PARTS = ["mmbas", "configs", "tools", "plans", "requirements"]
-FILES = ["setup.py", "pyproject.toml", "MANIFEST.in", "README.md", "CHANGELOG.md"]
+FILES = ["setup.py", "pyproject.toml", "MANIFEST.in", "README.md", "CHANGELOG.md", "LICENSE"]
 
 # Runs a tool of the installed package on a config of the installed package.
 USER = """
@@ -86,12 +89,24 @@ def built(tmp_path_factory):
 def test_the_wheel_holds_every_source_file(built):
     _, wheel, before, _ = built
     names = set(zipfile.ZipFile(wheel).namelist())
-    suffixes = {".py", ".cpp", ".h", ".cu", ".html", ".j2"}
+    suffixes = {".py", ".cpp", ".h", ".html", ".typed"}
     sources = {name for name in before if name.startswith("mmbas/")}
     expected = {name for name in sources if Path(name).suffix in suffixes}
     assert len(expected) > 40
     assert expected <= names
     assert sources <= expected | {name for name in sources if name.endswith(".md")}
+
+
+def test_the_wheel_says_what_it_is(built):
+    _, wheel, *_ = built
+    archive = zipfile.ZipFile(wheel)
+    (name,) = (name for name in archive.namelist() if name.endswith(".dist-info/METADATA"))
+    metadata = email.message_from_bytes(archive.read(name))
+    assert metadata["License-Expression"] == "Apache-2.0"
+    assert metadata["Author"] == "mmbas contributors"
+    assert metadata["Version"] == mmbas.__version__
+    assert set(metadata.get_all("Provides-Extra")) >= {"openmmlab", "export", "benchmark"}
+    assert any(name.endswith("/licenses/LICENSE") for name in archive.namelist())
 
 
 def test_the_wheel_holds_configs_tools_and_the_index(built):
