@@ -179,14 +179,13 @@ def test_inference_in_bfloat16_leaves_out_the_path_that_cannot(tmp_path):
     result = json_of(
         call_tool, "benchmark_inference", DIGITS, *arguments, out=tmp_path / "out.json"
     )
-    assert (result["dtype"], result["path"], list(result["paths"])) == (
-        "bfloat16",
-        "torch",
-        ["torch"],
-    )
-    assert "bfloat16, not float32" in result["left_out"]["native"]
+    assert result["dtype"] == "bfloat16"
+    assert "torch" in result["paths"]
+    assert ("native" in result["paths"]) != ("native" in result["left_out"])
+    assert result["dense_eager_ms"] == rows_by_name(result)["torch eager bfloat16"]["ms"]
     # Rounded alike on a CPU with matrix units for bfloat16, a few of its 8 bits apart on others.
-    assert 0 <= result["max_rel_diff"] < 0.05
+    for figures in result["paths"].values():
+        assert 0 <= figures["max_rel_diff"] < 0.05
 
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
