@@ -48,6 +48,7 @@ from mmbas.cli.data_sets import (
     check_data_roots,
     class_names,
     class_names_asked_for,
+    metainfo_of,
 )
 from mmbas.cli.trained_model import load_trained_model
 from mmbas.gates import named_gates
@@ -165,7 +166,8 @@ def build_data(config: Config, split: str, num_images: int | None) -> tuple[Any,
     check_data_roots(config, [f"{split}_dataloader"])
     with class_names_asked_for():
         dataset = DATASETS.build(loader["dataset"])
-        dataset.full_init()
+        if hasattr(dataset, "full_init"):  # plain torch's have none
+            dataset.full_init()
     if num_images is not None:
         if not 1 <= num_images <= len(dataset):
             raise ValueError(
@@ -182,8 +184,7 @@ class ImageSubset(Subset[Any]):
     @property
     def metainfo(self) -> dict[str, Any]:
         """Of the whole data set."""
-        metainfo: dict[str, Any] = getattr(self.dataset, "metainfo", {})
-        return metainfo
+        return metainfo_of(self.dataset)
 
 
 def build_evaluator(config: Config, split: str, dataset: Any) -> Evaluator:
@@ -192,7 +193,7 @@ def build_evaluator(config: Config, split: str, dataset: Any) -> Evaluator:
     check_class_names(dataset, metrics)
     own = METRICS.module_dict
     evaluator = Evaluator([metric for metric in metrics if type_name(metric) not in own])
-    evaluator.dataset_meta = dataset.metainfo
+    evaluator.dataset_meta = metainfo_of(dataset)
     return evaluator
 
 

@@ -96,10 +96,14 @@ def class_names_asked_for() -> Iterator[None]:
         ) from error
 
 
+def metainfo_of(dataset: Any) -> dict[str, Any]:
+    """What a built data set says of itself; a data set of plain torch says nothing."""
+    return dict(getattr(dataset, "metainfo", None) or {})
+
+
 def class_names(dataset: Any) -> tuple[str, ...]:
     """Names of a built data set's classes; empty where it names none."""
-    metainfo = getattr(dataset, "metainfo", None) or {}
-    return tuple(str(name) for name in metainfo.get("classes") or ())
+    return tuple(str(name) for name in metainfo_of(dataset).get("classes") or ())
 
 
 def check_class_names(dataset: Any, metrics: Any) -> None:

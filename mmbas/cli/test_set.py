@@ -9,7 +9,7 @@ import numpy as np
 from mmengine.config import Config
 from mmengine.evaluator import Evaluator
 
-from mmbas.cli.data_sets import as_list, check_class_names, data_loader
+from mmbas.cli.data_sets import as_list, check_class_names, data_loader, metainfo_of
 from mmbas.compress.chosen_images import evaluate, select_images
 from mmbas.registry import type_name
 
@@ -33,7 +33,7 @@ def evaluate_test_set(
     if not any(type_name(metric) == "ConditionalMACs" for metric in metrics):
         metrics.append(dict(type="mmbas.ConditionalMACs"))
     evaluator = Evaluator(metrics)
-    evaluator.dataset_meta = loader.dataset.metainfo
+    evaluator.dataset_meta = metainfo_of(loader.dataset)
     result = evaluate(model, select_images(loader, classes=classes), evaluator)
     figures = {  # MMSegmentation's are numpy's scalars
         key: value.item() if isinstance(value, np.generic) else value

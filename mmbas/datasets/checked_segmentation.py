@@ -7,6 +7,7 @@ from typing import Any
 
 from mmseg.datasets import BaseSegDataset, CityscapesDataset
 
+from mmbas.datasets.load_checked_image import is_truncated
 from mmbas.registry import DATASETS
 
 
@@ -15,7 +16,8 @@ class CheckedSegmentation(BaseSegDataset):
 
     The host finds an empty folder when a sampler fails, a missing annotation when its turn comes,
     and a label outside the classes as a failed assertion on the GPU. Here the first two are errors
-    before training starts, and the last one names the file.
+    before training starts, and the last one names the file, as does one for a file that is empty or
+    cut off.
 
     Attributes:
         label_advice: What to do about labels outside the classes.
@@ -40,12 +42,28 @@ class CheckedSegmentation(BaseSegDataset):
 
     def prepare_data(self, idx: int) -> Any:
         """One sample through the pipeline, its labels checked."""
-        data = super().prepare_data(idx)
+        try:
+            data = super().prepare_data(idx)
+        except Exception as error:
+            self._check_whole(idx, error)
+            raise
         packed = data.get("data_samples") if isinstance(data, dict) else None
         for sample in packed if isinstance(packed, list) else [packed]:
             if sample is not None and "gt_sem_seg" in sample:
                 self._check_labels(sample.gt_sem_seg.data, idx)
         return data
+
+    def _check_whole(self, idx: int, error: Exception) -> None:
+        """Name the file that cannot be read: decoders say what is wrong, but not where."""
+        for key in ("img_path", "seg_map_path"):
+            path = Path(self.get_data_info(idx).get(key) or "")
+            data = path.read_bytes() if path.is_file() else None
+            if data is not None and (not data or is_truncated(data)):
+                fault = "ends within it" if data else "is empty"
+                raise ValueError(
+                    f"expected a whole image in {path}, but the file {fault}; replace it by its "
+                    "original, or take it out of the data set"
+                ) from error
 
     def _check_images(self) -> None:
         folder = Path(self.data_prefix["img_path"])

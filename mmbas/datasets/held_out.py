@@ -39,7 +39,8 @@ class HeldOut:
         seed: int = 0,
     ) -> None:
         self.dataset: BaseDataset = HOST_DATASETS.build(dataset)
-        self.dataset.full_init()
+        if hasattr(self.dataset, "full_init"):  # plain torch's data sets have none
+            self.dataset.full_init()
         num_images = len(self.dataset)
         if not 0 < num_held_out < num_images:
             raise ValueError(
@@ -57,8 +58,8 @@ class HeldOut:
 
     @property
     def metainfo(self) -> dict[str, Any]:
-        """Of the whole data set."""
-        return self.dataset.metainfo
+        """Of the whole data set; empty for one of plain torch."""
+        return getattr(self.dataset, "metainfo", {})
 
     def full_init(self) -> None:
         """Nothing to do: it happened at the start."""

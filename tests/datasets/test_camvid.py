@@ -139,6 +139,18 @@ def test_a_label_outside_the_classes_is_named_with_its_file(tmp_path):
         camvid(tmp_path)[0]
 
 
+@pytest.mark.parametrize("name", ["images/train/a.jpg", "annotations/train/a.png"])
+@pytest.mark.parametrize(("kept", "fault"), [(0, "is empty"), (20, "ends within it")])
+def test_a_file_that_was_cut_off_is_named(tmp_path, name, kept, fault):
+    write_sample(tmp_path)
+    path = tmp_path / name
+    path.write_bytes(path.read_bytes()[:kept])
+    with pytest.raises(
+        ValueError, match=f"expected a whole image in .*{path.name}, but .* {fault}"
+    ):
+        camvid(tmp_path)[0]
+
+
 def test_the_package_imports_where_mmseg_is_missing():
     code = (
         "import importlib.util as u; find = u.find_spec;"

@@ -5,7 +5,8 @@ import pytest
 pytest.importorskip("mmpretrain")
 pytest.importorskip("sklearn")
 
-from mmengine.registry import init_default_scope
+import torch
+from mmengine.registry import DATASETS, init_default_scope
 
 from mmbas.datasets import HeldOut
 
@@ -55,3 +56,23 @@ def test_classes_of_an_image_are_those_of_the_data_set():
     dataset = HeldOut(DIGITS, num_held_out=20, part="rest")
     for i in range(3):
         assert dataset.get_cat_ids(i) == [dataset.get_data_info(i)["gt_label"]]
+
+
+@DATASETS.register_module()
+class PlainNumbers(torch.utils.data.Dataset):
+    """A data set of plain torch: no ``full_init``, nothing said of itself."""
+
+    def __len__(self):
+        return 5
+
+    def __getitem__(self, index):
+        return index
+
+
+def test_a_data_set_of_plain_torch_has_two_parts_too():
+    parts = [
+        HeldOut(dict(type="PlainNumbers"), num_held_out=2, part=part)
+        for part in ("held_out", "rest")
+    ]
+    assert sorted(part[i] for part in parts for i in range(len(part))) == list(range(5))
+    assert parts[0].metainfo == {}
