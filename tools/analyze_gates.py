@@ -283,7 +283,8 @@ def main() -> None:
         over_training=over_training,
         gates=gates,
     )
-    data = f"{type(dataset).__name__}, {args.split}_dataloader"
+    whole = dataset.dataset if isinstance(dataset, ImageSubset) else dataset
+    data = f"{type(whole).__name__}, {args.split}_dataloader"
     write_report(
         Path(args.out_dir),
         models=profiles,
