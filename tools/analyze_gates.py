@@ -21,7 +21,6 @@ from mmengine.registry import DATASETS, init_default_scope
 from mmengine.runner import Runner
 from rich.progress import track
 from torch import nn
-from torch.utils.data import Subset
 
 from mmbas.analysis import (
     DataSetImages,
@@ -35,6 +34,7 @@ from mmbas.analysis.difficulty import difficulty
 from mmbas.analysis.gate_profile import layer_name
 from mmbas.analysis.report_page import json_ready, overview
 from mmbas.cli.command_line import (
+    build_model,
     checked_checkpoint,
     config_parser,
     load_config,
@@ -43,6 +43,7 @@ from mmbas.cli.command_line import (
     write_json,
 )
 from mmbas.cli.data_sets import (
+    ImageSubset,
     as_list,
     check_class_names,
     check_data_roots,
@@ -178,15 +179,6 @@ def build_data(config: Config, split: str, num_images: int | None) -> tuple[Any,
     return dataset, Runner.build_dataloader({**loader, "dataset": dataset})
 
 
-class ImageSubset(Subset[Any]):
-    """Some images of any data set; mmengine's wrappers of data sets have no subsets."""
-
-    @property
-    def metainfo(self) -> dict[str, Any]:
-        """Of the whole data set."""
-        return metainfo_of(self.dataset)
-
-
 def build_evaluator(config: Config, split: str, dataset: Any) -> Evaluator:
     """The host's metrics of a split; the report counts what mmbas' own metrics do."""
     metrics = as_list(config.get(f"{split}_evaluator"))
@@ -258,7 +250,8 @@ def main() -> None:
 
     # Before the models run: what is wrong should not cost an hour.
     for model in models:
-        check_gates(load_trained_model(configs[model.config], model.checkpoint), model.config)
+        check_gates(build_model(configs[model.config]), model.config)
+        load_trained_model(configs[model.config], model.checkpoint)
     first = load_trained_model(config, models[0].checkpoint) if args.gates else None
     gates = gate_numbers(args.gates, first) if first is not None else None
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from mmengine.config import Config
 from mmengine.runner import Runner
+from torch.utils.data import Subset
 
 from mmbas.registry import type_name
 
@@ -104,6 +105,15 @@ def metainfo_of(dataset: Any) -> dict[str, Any]:
 def class_names(dataset: Any) -> tuple[str, ...]:
     """Names of a built data set's classes; empty where it names none."""
     return tuple(str(name) for name in metainfo_of(dataset).get("classes") or ())
+
+
+class ImageSubset(Subset[Any]):
+    """Some images of any data set; mmengine's wrappers of data sets have no subsets."""
+
+    @property
+    def metainfo(self) -> dict[str, Any]:
+        """Of the whole data set."""
+        return metainfo_of(self.dataset)
 
 
 def check_class_names(dataset: Any, metrics: Any) -> None:
