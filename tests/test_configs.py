@@ -57,6 +57,8 @@ def test_the_experiments_of_the_paper_are_there():
         "resnet20_bas_digits.py",
         "resnet20_target-macs_cifar10.py",
         "resnet20_target-macs_cifar10_folder.py",
+        "resnet20_recipe_cifar10.py",
+        "resnet32_recipe_cifar10.py",
     } <= set(EXPERIMENTS)
 
 
@@ -161,6 +163,22 @@ def test_the_target_macs_recipe_starts_from_the_plain_network_and_learns_from_it
     # both can be left out on the command line
     config.merge_from_dict({"model.init_cfg": None, "model.teacher": None})
     assert build_model(config).teacher is None
+
+
+@pytest.mark.parametrize("depth", [20, 32])
+def test_the_recipe_ends_with_the_gates_of_evaluation(depth):
+    config = load_config(f"resnet{depth}_recipe_cifar10.py")
+    plain = load_config(f"resnet{depth}_cifar10.py")
+    epochs = plain.train_cfg.max_epochs
+    weights = f"work_dirs/resnet{depth}_cifar10/epoch_{epochs}.pth"
+    assert (config.model.init_cfg.checkpoint, config.model.backbone.depth) == (weights, depth)
+    teacher = config.model.teacher
+    assert teacher.init_cfg.checkpoint == f"work_dirs/resnet32_cifar10/epoch_{epochs}.pth"
+    assert teacher.backbone == load_config("resnet32_cifar10.py").model.backbone
+    (noise,) = (hook.window for hook in config.custom_hooks if "Noise" in hook.type)
+    shares = [noise[key] / config.train_cfg.max_epochs for key in ("begin", "end")]
+    assert shares == [0.4, 0.7]
+    assert (noise.start_factor, noise.end_factor) == (1.0, 0.0)
 
 
 def test_a_window_is_one_override():

@@ -75,6 +75,8 @@ def test_the_experiments_are_there():
         "pspnet_r18_1500_camvid-240x180.py",
         "pspnet_r18_bas_1500_camvid-240x180.py",
         "pspnet_r18_bas_street_scenes.py",
+        "pspnet_r18_recipe_1500_camvid-240x180.py",
+        "pspnet_r50_recipe_40k_cityscapes-512x1024.py",
     }
 
 
@@ -96,7 +98,10 @@ def test_prediction_has_the_size_of_the_image_and_its_macs(experiment):
     sample = model(**data, mode="predict")[0]
 
     assert tuple(sample.pred_sem_seg.shape) == (59, 83)
-    assert (sample.macs < sample.dense_macs) == is_gated(experiment.config)
+    if "recipe" in experiment.name:  # its gates start open
+        assert 0.9 * sample.dense_macs < sample.macs <= sample.dense_macs
+    else:
+        assert (sample.macs < sample.dense_macs) == is_gated(experiment.config)
 
 
 def test_gates_decay_by_1e_6_and_all_others_as_the_recipe_says(experiment):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import shlex
 import sys
@@ -179,7 +180,8 @@ def run_config(run: Run) -> Config:
     config = load_config(str(ROOT / run.config))
     if unknown := sorted({key.split(".")[0] for key in run.overrides} - set(config)):
         raise ValueError(f"expected settings of {run.config} in run {run.name}, but got {unknown}")
-    config.merge_from_dict({**run.overrides, "randomness.seed": run.seed})
+    # A copy, since merging takes _delete_ out of what it is given.
+    config.merge_from_dict({**copy.deepcopy(run.overrides), "randomness.seed": run.seed})
     checkpoint = config.get("default_hooks", {}).get("checkpoint", {"by_epoch": False})
     if checkpoint.get("by_epoch", True):
         checkpoint["interval"] = 1

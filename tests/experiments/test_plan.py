@@ -1,7 +1,10 @@
 """Plan files: what runs they stand for, and what is wrong in them."""
 
+import copy
+
 import pytest
 from helpers import ROOT
+from mmengine.registry import HOOKS, MODELS, init_default_scope
 
 from mmbas.experiments.plan import load_plan
 from mmbas.experiments.run_state import RunFiles, run_config
@@ -53,6 +56,46 @@ def test_the_run_s_config_has_settings_seed_and_length(tmp_path):
     assert config.train_dataloader.batch_size == 64
     assert config.randomness.seed == 5
     assert config.train_cfg.max_epochs == 3
+
+
+def test_a_setting_that_replaces_another_does_so_in_every_run(tmp_path):
+    scheduler = "{_delete_: true, type: CosineAnnealingLR, by_epoch: true, T_max: 500}"
+    text = PLAN.replace("train_dataloader.num_workers: 0", f"param_scheduler: {scheduler}")
+    runs = load_plan(write(tmp_path, text)).runs
+    for run in (runs[2], runs[2], runs[3]):  # the runner makes a config more than once
+        wanted = dict(type="CosineAnnealingLR", by_epoch=True, T_max=3)
+        assert run_config(run).param_scheduler.to_dict() == wanted
+
+
+@pytest.mark.parametrize("name", ["cifar10-recipe-search", "cifar10-recipe"])
+def test_the_runs_of_the_recipe_build_and_their_windows_fit(name):
+    runs = [run for run in load_plan(ROOT / f"plans/{name}.yaml").runs if run.seed == 0]
+    for run in runs:
+        config = run_config(run)
+        init_default_scope(config.default_scope)
+        model = MODELS.build(copy.deepcopy(config.model))
+        losses = set(model.gate_losses)
+        assert run.dense == (not losses)
+        for hook in config.get("custom_hooks", []):
+            HOOKS.build(hook)
+            assert set(hook.get("windows", {})) <= losses
+            for window in [*hook.get("windows", {}).values(), hook.get("window")]:
+                assert window is None or window["end"] < run.length
+        assert config.train_dataloader.drop_last
+        assert config.test_dataloader.dataset.type == (
+            "mmbas.HeldOut" if "search" in name else "CustomDataset"
+        )
+    # What is tested on must not be trained on, not by the first network and the teacher either.
+    if "search" in name:
+        folders = {run.name for run in runs}
+        for run in runs:
+            for key, value in run.overrides.items():
+                if key.endswith("init_cfg.checkpoint"):
+                    assert value.split("/")[1:3] in [[name, folder] for folder in folders]
+            train = run_config(run).train_dataloader.dataset.dataset
+            held_out = run_config(run).test_dataloader.dataset
+            assert (train.part, held_out.part) == ("rest", "held_out")
+            assert train.num_held_out == held_out.num_held_out
 
 
 def test_settings_of_base_files_come_first_and_later_ones_win(tmp_path):
