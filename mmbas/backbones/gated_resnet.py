@@ -16,20 +16,20 @@ from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from mmbas.backbones.gated_backbone import GatedBackbone
-from mmbas.backbones.resnet_options import BLOCKS_OF_DEPTH, check_options, check_stages
-from mmbas.backbones.state_dict_check import refuse_foreign_checkpoints
+from mmbas.backbones.resnet_options import (
+    BLOCKS_OF_DEPTH,
+    check_options,
+    check_stages,
+    warn_without_effect,
+)
 from mmbas.blocks import BlockWidths, GatedResidualBlock, widths_of_blocks
-from mmbas.gates import init_gates, named_gates
+from mmbas.gates import named_gates
 from mmbas.registry import MODELS
 
 Config = dict[str, Any]
 
 DEFAULT_GATE: Config = dict(type="mmbas.ChannelGate")
 DEFAULT_NORM: Config = dict(type="BN", requires_grad=True)
-DEFAULT_INIT: list[Config] = [
-    dict(type="Kaiming", layer=["Conv2d"]),
-    dict(type="Constant", val=1, layer=["_BatchNorm", "GroupNorm"]),
-]
 
 
 @MODELS.register_module()
@@ -97,9 +97,15 @@ class GatedResNet(GatedBackbone):
         block_widths: Sequence[Config] | None = None,
         init_cfg: Config | list[Config] | None = None,
     ) -> None:
-        super().__init__(DEFAULT_INIT if init_cfg is None else init_cfg)
+        super().__init__(init_cfg)
         check_options(depth, style)
         check_stages(num_stages, strides, dilations, out_indices)
+        if frozen_stages > num_stages:
+            warn_without_effect(f"frozen_stages={frozen_stages}", f"there are {num_stages} stages")
+        if contract_dilation and max(dilations[:num_stages]) == 1:
+            warn_without_effect("contract_dilation=True", "no stage is dilated")
+        if norm_eval and "BN" not in norm_cfg["type"]:
+            warn_without_effect("norm_eval=True", f"{norm_cfg['type']} has no statistics")
         self.depth = depth
         self.contract_dilation = contract_dilation
         self.deep_stem = deep_stem
@@ -113,11 +119,15 @@ class GatedResNet(GatedBackbone):
         self.gate = gate
         self.gate_positions = gate_positions
         self.block, self.num_blocks = BLOCKS_OF_DEPTH[depth]
+        if gate_positions == "conv1" and self.block.num_inner == 1:
+            reason = "a basic block has one inner representation"
+            warn_without_effect(f"gate_positions={gate_positions!r}", reason)
+        elif gate_positions != "both" and gate is None:
+            warn_without_effect(f"gate_positions={gate_positions!r}", "there are no gates")
         self._make_stem()
         self.stage_names = [f"layer{i + 1}" for i in range(num_stages)]
         self.feat_dim = self._make_stages(strides, dilations, block_widths)
         self._freeze_stages()
-        refuse_foreign_checkpoints(self)
 
     def _make_stem(self) -> None:
         if self.deep_stem:
@@ -232,12 +242,9 @@ class GatedResNet(GatedBackbone):
             return [self.stem]
         return [self.conv1, self.get_submodule(self._norm1_name)]
 
-    def init_weights(self) -> None:
-        """Initialise as the hosts do; the gates initialise themselves."""
-        super().init_weights()
-        if isinstance(self.init_cfg, dict) and self.init_cfg["type"] == "Pretrained":
-            return
-        init_gates(self)
+    def init_own_weights(self) -> None:
+        """See :meth:`GatedBackbone.init_own_weights`; with the zeros of ``zero_init_residual``."""
+        super().init_own_weights()
         if self.zero_init_residual:
             for module in self.modules():
                 if isinstance(module, GatedResidualBlock):
@@ -260,10 +267,12 @@ class GatedResNet(GatedBackbone):
             return
         for module in self.stem_modules + self.stages[: self.frozen_stages]:
             module.eval()
-            module.requires_grad_(False)
+            for name, parameter in module.named_parameters():
+                if "gate" not in name.split("."):
+                    parameter.requires_grad_(False)
             for gate in named_gates(module).values():
-                gate.train(self.training)
-                gate.requires_grad_(True)
+                if any(parameter.requires_grad for parameter in gate.parameters()):
+                    gate.train(self.training)
 
     def train(self, mode: bool = True) -> GatedResNet:
         """Switch the mode, but keep frozen stages and, with ``norm_eval``, norms in evaluation."""

@@ -14,11 +14,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mmbas.backbones.gated_backbone import GatedBackbone
-from mmbas.backbones.gated_resnet import DEFAULT_GATE, DEFAULT_INIT, DEFAULT_NORM, Config
-from mmbas.backbones.state_dict_check import refuse_foreign_checkpoints
+from mmbas.backbones.gated_resnet import DEFAULT_GATE, DEFAULT_NORM, Config
+from mmbas.backbones.resnet_options import warn_without_effect
 from mmbas.blocks import GatedBasicBlock, widths_of_blocks
 from mmbas.blocks.gated_residual import conv3x3
-from mmbas.gates import init_gates
 from mmbas.registry import MODELS
 
 STANDARD_CHANNELS = 16
@@ -83,7 +82,7 @@ class GatedResNetCifar(GatedBackbone):
         block_widths: Sequence[Config] | None = None,
         init_cfg: Config | list[Config] | None = None,
     ) -> None:
-        super().__init__(DEFAULT_INIT if init_cfg is None else init_cfg)
+        super().__init__(init_cfg)
         if depth < 8 or depth % 6 != 2:
             raise ValueError(
                 f"expected a depth of 6n + 2 (8, 14, 20, 26, 32, ...), but got {depth}"
@@ -92,6 +91,8 @@ class GatedResNetCifar(GatedBackbone):
             raise ValueError(f"expected base_channels >= 1, but got {base_channels}")
         if width_factor < 1:
             raise ValueError(f"expected width_factor >= 1, but got {width_factor}")
+        if width_factor != 1 and block_widths is not None:
+            warn_without_effect(f"width_factor={width_factor}", "block_widths gives all widths")
         if not all(0 <= i < 3 for i in out_indices):
             raise ValueError(f"expected out_indices below 3, but got {tuple(out_indices)}")
         self.depth = depth
@@ -126,14 +127,6 @@ class GatedResNetCifar(GatedBackbone):
                 in_channels = out_channels
             self.add_module(name, nn.Sequential(*blocks))
         self.feat_dim = in_channels
-        refuse_foreign_checkpoints(self)
-
-    def init_weights(self) -> None:
-        """Initialise as the hosts do; the gates initialise themselves."""
-        super().init_weights()
-        if isinstance(self.init_cfg, dict) and self.init_cfg["type"] == "Pretrained":
-            return
-        init_gates(self)
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         """Feature maps of the stages ``out_indices`` for images ``x``, shape (N, 3, H, W)."""

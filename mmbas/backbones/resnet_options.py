@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 
 from mmbas.blocks import GatedBasicBlock, GatedBottleneck
@@ -15,6 +16,11 @@ BLOCKS_OF_DEPTH: dict[
     101: (GatedBottleneck, (3, 4, 23, 3)),
     152: (GatedBottleneck, (3, 8, 36, 3)),
 }
+
+
+def warn_without_effect(setting: str, reason: str) -> None:
+    """Warn about a setting that changes nothing, as a user who writes one expects something."""
+    warnings.warn(f"{setting} has no effect: {reason}", UserWarning, stacklevel=3)
 
 
 def check_options(depth: int, style: str) -> None:

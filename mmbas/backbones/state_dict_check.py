@@ -7,10 +7,11 @@ from collections.abc import Set
 from typing import Any
 
 from mmengine.logging import print_log
-from torch import Tensor, nn
+from mmengine.model import BaseModule
+from torch import Tensor
 
 
-def refuse_foreign_checkpoints(backbone: nn.Module) -> None:
+def refuse_foreign_checkpoints(backbone: BaseModule) -> None:
     """Make loading a state dict that does not fit ``backbone`` a ValueError.
 
     Hosts load with ``strict=False`` and only log what does not fit, so a ResNet-34 would quietly
@@ -21,7 +22,7 @@ def refuse_foreign_checkpoints(backbone: nn.Module) -> None:
     backbone._register_load_state_dict_pre_hook(_check, with_module=True)
 
 
-def _check(backbone: nn.Module, state_dict: dict[str, Tensor], prefix: str, *_: Any) -> None:
+def _check(backbone: BaseModule, state_dict: dict[str, Tensor], prefix: str, *_: Any) -> None:
     own = backbone.state_dict()
     given = {
         key[len(prefix) :]: value for key, value in state_dict.items() if key.startswith(prefix)
@@ -31,6 +32,7 @@ def _check(backbone: nn.Module, state_dict: dict[str, Tensor], prefix: str, *_: 
     _check_same_shapes(own, given)
     _check_same_stem(own, given)
     _check_same_gates(own, given)
+    backbone.is_init = True  # what was loaded is not to be initialised again
     missing, unused = own.keys() - given.keys(), given.keys() - own.keys()
     print_log(
         f"{type(backbone).__name__}: loading {len(own) - len(missing)} of {len(own)} tensors; "
@@ -60,7 +62,18 @@ def _blocks(keys: Any) -> set[str]:
     return {".".join(key.split(".")[:2]) for key in keys if key.startswith("layer")}
 
 
+def _in_stages_of(own: dict[str, Tensor], given: dict[str, Tensor]) -> dict[str, Tensor]:
+    """What is given for the stages that there are: a network may be the beginning of another."""
+    stages = {block.split(".")[0] for block in _blocks(own)}
+    return {
+        key: value
+        for key, value in given.items()
+        if not key.startswith("layer") or key.split(".")[0] in stages
+    }
+
+
 def _check_same_blocks(own: dict[str, Tensor], given: dict[str, Tensor]) -> None:
+    given = _in_stages_of(own, given)
     missing, unexpected = _blocks(own) - _blocks(given), _blocks(given) - _blocks(own)
     if missing or unexpected:
         raise ValueError(
@@ -101,7 +114,7 @@ def _check_same_shapes(own: dict[str, Tensor], given: dict[str, Tensor]) -> None
 def _check_same_gates(own: dict[str, Tensor], given: dict[str, Tensor]) -> None:
     """A plain checkpoint initialises a gated network; one with gates has those of every block."""
     own_gated, given_gated = (
-        _blocks(key for key in keys if ".gate." in key) for keys in (own, given)
+        _blocks(key for key in keys if ".gate." in key) for keys in (own, _in_stages_of(own, given))
     )
     if own_gated and given_gated and own_gated != given_gated:
         raise ValueError(

@@ -15,6 +15,7 @@ from mmengine.registry import MODELS as HOST_MODELS
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from mmbas.backbones.weight_init import InitConfig, init_entries, loads_checkpoint
 from mmbas.models.gated_classifier import GatedImageClassifier
 from mmbas.registry import MODELS
 
@@ -76,7 +77,9 @@ class DistilledClassifier(GatedImageClassifier):
             raise ValueError(f"expected a finite distill_weight >= 0, but got {distill_weight}")
         if not 0 < temperature < math.inf:
             raise ValueError(f"expected a finite temperature > 0, but got {temperature}")
-        if teacher is not None and not (teacher.get("init_cfg") or teacher.get("pretrained")):
+        if teacher is not None and not (
+            teacher.get("pretrained") or _checkpoints(teacher.get("init_cfg"))
+        ):
             raise ValueError(
                 "expected a teacher with weights, but got none; add init_cfg=dict("
                 "type='Pretrained', checkpoint=...) to it, or set teacher=None"
@@ -135,11 +138,15 @@ class _Teacher:
         return logits
 
 
-def _check_checkpoint(init_cfg: Any) -> None:
+def _checkpoints(init_cfg: InitConfig) -> list[str]:
+    """Paths and URLs of the checkpoints that an ``init_cfg`` loads."""
+    return [str(entry["checkpoint"]) for entry in init_entries(init_cfg) if loads_checkpoint(entry)]
+
+
+def _check_checkpoint(init_cfg: InitConfig) -> None:
     """Refuse a local checkpoint that is not there, which mmengine finds after a long start."""
-    for entry in init_cfg if isinstance(init_cfg, list) else [init_cfg]:
-        path = (entry or {}).get("checkpoint")
-        if path and "://" not in path and not Path(path).is_file():
+    for path in _checkpoints(init_cfg):
+        if "://" not in path and not Path(path).is_file():
             raise ValueError(
                 f"expected the plain network's checkpoint at {path}, but there is no such file; "
                 "train it first, or name another one with --cfg-options "

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor, nn
 
+from mmbas.backbones.weight_init import with_plain_names
 from mmbas.costs import MACCount, count_macs
 from mmbas.gates import GateOutput, named_gates, record_gate_outputs
 from mmbas.registry import MODELS
@@ -47,6 +48,8 @@ class GateLossMixin(_Host):
         it is logged as ``loss_task`` where there are gate losses.
     """
 
+    init_cfg: Any
+
     def __init__(
         self,
         *args: Any,
@@ -55,6 +58,7 @@ class GateLossMixin(_Host):
         **kwargs: Any,
     ) -> None:
         super().__init__(*args, **kwargs)
+        self.init_cfg = with_plain_names(self.init_cfg)
         self.report_costs = report_costs
         losses = {name: cfg for name, cfg in (gate_losses or {}).items() if cfg is not None}
         if losses and not named_gates(self):
