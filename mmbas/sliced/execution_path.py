@@ -84,7 +84,7 @@ def _native(backbone: Backbone) -> tuple[Execution | None, str | None]:
 
 
 def _triton(backbone: Backbone) -> Execution:
-    from mmbas.sliced.triton import TritonBackbone, why_unsupported
+    from mmbas.sliced.prototype_triton import TritonBackbone, why_unsupported
 
     reason = why_unsupported(backbone)
     if reason is not None:

@@ -10,7 +10,7 @@ pytest.importorskip("sklearn")
 from helpers import ROOT, call_tool, error_of
 
 from benchmarks import gpu_suite
-from mmbas.sliced.triton.support import why_no_triton
+from mmbas.sliced.prototype_triton.support import why_no_triton
 
 TORCH_ONLY = ["--libraries", "torch", "--precisions", "float32"]
 

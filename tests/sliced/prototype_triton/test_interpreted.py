@@ -10,11 +10,11 @@ from pathlib import Path
 import pytest
 import torch
 from helpers import ROOT
-from sliced.triton.prepared import prepared
+from sliced.prototype_triton.prepared import prepared
 
 from mmbas.backbones import GatedResNetCifar
-from mmbas.sliced.triton import TritonBackbone, why_unsupported
-from mmbas.sliced.triton.support import why_no_triton
+from mmbas.sliced.prototype_triton import TritonBackbone, why_unsupported
+from mmbas.sliced.prototype_triton.support import why_no_triton
 
 
 @pytest.mark.skipif(why_no_triton() is not None, reason=str(why_no_triton()))

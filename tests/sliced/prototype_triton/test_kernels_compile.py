@@ -12,8 +12,8 @@ triton = pytest.importorskip("triton", minversion="3.4")
 from triton.backends.compiler import GPUTarget  # noqa: E402
 from triton.compiler import ASTSource  # noqa: E402
 
-from mmbas.sliced.triton.gated_conv import TILES, Tile  # noqa: E402
-from mmbas.sliced.triton.gated_conv_kernel import gated_conv_kernel, list_open_kernel  # noqa: E402
+from mmbas.sliced.prototype_triton.gated_conv import TILES, Tile  # noqa: E402
+from mmbas.sliced.prototype_triton.gated_conv_kernel import gated_conv_kernel, list_open_kernel  # noqa: E402
 
 pytestmark = [
     pytest.mark.skipif(os.environ.get("TRITON_INTERPRET") == "1", reason="kernels are interpreted"),

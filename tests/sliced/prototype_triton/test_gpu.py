@@ -7,12 +7,12 @@ import os
 
 import pytest
 import torch
-from sliced.triton.prepared import prepared, random_logits, relative_difference
+from sliced.prototype_triton.prepared import prepared, random_logits, relative_difference
 from torch import Tensor, nn
 
 from mmbas.backbones import GatedResNet, GatedResNetCifar
 from mmbas.gates import force_gate_logits, named_gates
-from mmbas.sliced.triton import TritonBackbone
+from mmbas.sliced.prototype_triton import TritonBackbone
 
 pytestmark = [
     pytest.mark.gpu,

@@ -11,9 +11,9 @@ import torch
 import triton
 from torch import Tensor, nn
 
-from mmbas.sliced.triton.fastest import fastest, gpu_ms, timing_possible
-from mmbas.sliced.triton.gated_conv_kernel import gated_conv_kernel, list_open_kernel
-from mmbas.sliced.triton.support import interpreted
+from mmbas.sliced.prototype_triton.fastest import fastest, gpu_ms, timing_possible
+from mmbas.sliced.prototype_triton.gated_conv_kernel import gated_conv_kernel, list_open_kernel
+from mmbas.sliced.prototype_triton.support import interpreted
 
 PAD = 16  # of compact channels; the kernels' vectors rely on it
 

@@ -11,7 +11,7 @@ import torch
 from triton.runtime.errors import OutOfResources
 from triton.testing import do_bench
 
-from mmbas.sliced.triton.support import interpreted
+from mmbas.sliced.prototype_triton.support import interpreted
 
 CALLS = 20  # back to back
 Choice = TypeVar("Choice")

@@ -11,13 +11,13 @@ from torch import Tensor, nn
 
 pytest.importorskip("triton")
 
-from sliced.triton.prepared import prepared, random_logits, relative_difference
+from sliced.prototype_triton.prepared import prepared, random_logits, relative_difference
 from triton.runtime.errors import OutOfResources
 
 from mmbas.backbones import GatedResNet, GatedResNetCifar
 from mmbas.gates import force_gate_logits, named_gates
 from mmbas.sliced import accelerate
-from mmbas.sliced.triton import TritonBackbone, fastest, gated_block, why_unsupported
+from mmbas.sliced.prototype_triton import TritonBackbone, fastest, gated_block, why_unsupported
 
 
 @pytest.fixture(autouse=True)

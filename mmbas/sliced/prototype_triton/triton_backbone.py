@@ -16,10 +16,10 @@ from torch.nn import functional as F
 from mmbas.backbones.description import describe
 from mmbas.gates import Gate
 from mmbas.gates.gate import replace_logits
-from mmbas.sliced.triton.support import why_unsupported
+from mmbas.sliced.prototype_triton.support import why_unsupported
 
 if TYPE_CHECKING:
-    from mmbas.sliced.triton.gated_block import GatedBlock
+    from mmbas.sliced.prototype_triton.gated_block import GatedBlock
 
 
 class TritonBackbone:
@@ -43,7 +43,7 @@ class TritonBackbone:
         if way not in (None, "sliced", "masked"):
             raise ValueError(f"expected way 'sliced', 'masked' or None, but got {way!r}")
         # Only here: Triton is optional.
-        from mmbas.sliced.triton.gated_block import GatedBlock
+        from mmbas.sliced.prototype_triton.gated_block import GatedBlock
 
         self.backbone = backbone.to(memory_format=torch.channels_last)
         weight = next(backbone.parameters())

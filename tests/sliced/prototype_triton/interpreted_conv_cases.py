@@ -9,10 +9,15 @@ from torch.nn import functional as F
 
 pytest.importorskip("triton")
 
-from sliced.triton.prepared import relative_difference
+from sliced.prototype_triton.prepared import relative_difference
 
-from mmbas.sliced.triton import gated_conv
-from mmbas.sliced.triton.gated_conv import GatedConv, OpenChannels, Tile, list_open_channels
+from mmbas.sliced.prototype_triton import gated_conv
+from mmbas.sliced.prototype_triton.gated_conv import (
+    GatedConv,
+    OpenChannels,
+    Tile,
+    list_open_channels,
+)
 
 NAN = float("nan")
 

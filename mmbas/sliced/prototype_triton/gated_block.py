@@ -7,8 +7,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from mmbas.backbones.description import Block
-from mmbas.sliced.triton.fastest import call_ms, fastest, timing_possible
-from mmbas.sliced.triton.gated_conv import (
+from mmbas.sliced.prototype_triton.fastest import call_ms, fastest, timing_possible
+from mmbas.sliced.prototype_triton.gated_conv import (
     GatedConv,
     OpenChannels,
     float32_precision,
