@@ -68,6 +68,11 @@ def parse_args() -> argparse.Namespace:
         help="do not compute closed channels: the same predictions, sooner",
     )
     parser.add_argument(
+        "--dtype",
+        choices=["bfloat16"],
+        help="with --sliced: let the backbone compute in bfloat16, gates in float32",
+    )
+    parser.add_argument(
         "--tta",
         action="store_true",
         help="multi-scale and flip test with the config's tta_pipeline; all passes count as MACs",
@@ -137,6 +142,8 @@ def main() -> None:
         check_data_roots(config, ["train_dataloader"])
     if args.show_macs and not args.save_macs:
         raise ValueError("expected --save-macs FILE with --show-macs, but got none")
+    if args.dtype and not args.sliced:
+        raise ValueError("expected --sliced with --dtype, but got --dtype alone")
     if args.num_images < 1:
         raise ValueError(f"expected --num-images >= 1, but got {args.num_images}")
     if args.save_macs:
@@ -153,7 +160,7 @@ def main() -> None:
     if args.recalibrate_norms is not None:
         runner.register_hook(RecalibrateNormsHook(args.recalibrate_norms, at_test=True))
     if args.sliced:
-        runner.register_hook(AccelerateHook(), priority="LOWEST")
+        runner.register_hook(AccelerateHook(dtype=args.dtype), priority="LOWEST")
     metrics = runner.test()
     result = {**with_accuracy(metrics), "checkpoint": args.checkpoint}
     write_json(args.out_json, with_origin(result, args.config))

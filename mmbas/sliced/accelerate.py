@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from typing import Any, TypeVar
 
+import torch
 from mmengine.logging import print_log
 from torch import Tensor, nn
 
@@ -18,7 +19,9 @@ from mmbas.sliced.sliced_backbone import SlicedBackbone
 Model = TypeVar("Model", bound=nn.Module)
 
 
-def accelerate(model: Model, *, path: str = "auto") -> Model | SlicedBackbone:
+def accelerate(
+    model: Model, *, path: str = "auto", dtype: torch.dtype | str | None = None
+) -> Model | SlicedBackbone:
     """Copy of a gated model that computes open channels only; the model is left as it is.
 
     Each block decides its gates first and then computes, image by image, the channels that are
@@ -33,6 +36,9 @@ def accelerate(model: Model, *, path: str = "auto") -> Model | SlicedBackbone:
             ``GatedEncoderDecoder``, or the backbone itself; in evaluation mode.
         path: ``'auto'`` takes the native kernel where it can run and torch's own operators
             elsewhere, and logs which and why; ``'native'``, ``'torch'``; ``'triton'`` for GPUs.
+        dtype: ``'bfloat16'`` lets the native kernels compute the backbone in bfloat16, gates in
+            float32; images and feature maps keep the dtype of the weights. ``'auto'`` computes in
+            float32 where the CPU has no fast bfloat16. None computes in the dtype of the weights.
 
     Returns:
         A model of the same class in evaluation mode, whose backbone is a
@@ -53,13 +59,14 @@ def accelerate(model: Model, *, path: str = "auto") -> Model | SlicedBackbone:
         >>> torch.allclose(fast(images)[0], backbone(images)[0], atol=1e-4)
         True
     """
+    own_dtype = _as_dtype(dtype)
     backbones = _gated_backbones(model)
     _check_weights(model)
     copied: Any = copy.deepcopy(model).requires_grad_(False)
     made: dict[nn.Module, SlicedBackbone] = {}
     for name, backbone in backbones.items():
         if backbone not in made:
-            made[backbone] = _sliced(backbone, copied.get_submodule(name), path)
+            made[backbone] = _sliced(backbone, copied.get_submodule(name), path, own_dtype)
         if not name:
             return made[backbone]
         parent, _, attribute = name.rpartition(".")
@@ -105,7 +112,15 @@ def _check_weights(model: nn.Module) -> None:
                 )
 
 
-def _sliced(original: Backbone, copied: nn.Module, path: str) -> SlicedBackbone:
+def _as_dtype(dtype: torch.dtype | str | None) -> torch.dtype | None:
+    if dtype not in (None, "bfloat16", torch.bfloat16):
+        raise ValueError(f"expected dtype None or 'bfloat16', but got {dtype!r}")
+    return None if dtype is None else torch.bfloat16
+
+
+def _sliced(
+    original: Backbone, copied: nn.Module, path: str, dtype: torch.dtype | None
+) -> SlicedBackbone:
     """Fold the copy and slice it; ``'auto'`` tries torch's operators if the kernel is wrong."""
     assert isinstance(copied, BACKBONES)
     take_off_hooks(copied)
@@ -114,8 +129,8 @@ def _sliced(original: Backbone, copied: nn.Module, path: str) -> SlicedBackbone:
     except UnsupportedError as error:
         raise _refusal(error) from error
     num_params = original.num_params  # folding takes those of the norm layers
-    sliced = SlicedBackbone(copied, path=path, num_params=num_params)
-    reason = why_not_equal(original, sliced)
+    sliced = SlicedBackbone(copied, path=path, dtype=dtype, num_params=num_params)
+    reason = why_not_equal(original, sliced, rounded=sliced.path == "native_bf16")
     if reason is not None and path == "auto" and sliced.path != "torch":
         print_log(f"not the path {sliced.path!r}, since {reason}", logger="current")
         sliced = SlicedBackbone(copied, path="torch", num_params=num_params)

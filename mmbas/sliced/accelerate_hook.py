@@ -22,12 +22,14 @@ class AccelerateHook(Hook):
 
     Args:
         path: See :func:`mmbas.sliced.accelerate`.
+        dtype: See :func:`mmbas.sliced.accelerate`.
     """
 
     priority = "LOWEST"
 
-    def __init__(self, *, path: str = "auto") -> None:
+    def __init__(self, *, path: str = "auto", dtype: str | None = None) -> None:
         self.path = path
+        self.dtype = dtype
         self._model: nn.Module | None = None
         self._was_training = False
 
@@ -40,7 +42,7 @@ class AccelerateHook(Hook):
         self._put_back(runner)
         model = _model_of(runner)
         self._was_training = model.training
-        accelerated = accelerate(model.eval(), path=self.path)
+        accelerated = accelerate(model.eval(), path=self.path, dtype=self.dtype)
         self._model = model
         _set_model(runner, accelerated)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
+import torch
 from torch import Tensor
 
 from mmbas.backbones.description import Backbone
@@ -31,21 +32,51 @@ class Execution(Protocol):
         ...
 
 
-def choose_execution(backbone: Backbone, path: str) -> tuple[str, Execution, str]:
+def choose_execution(
+    backbone: Backbone, path: str, dtype: torch.dtype | None = None
+) -> tuple[str, Execution, str]:
     """Prepare a backbone for a path.
 
     Args:
         backbone: In evaluation mode with folded normalisation.
         path: One of ``PATHS``.
+        dtype: In which the native kernels compute; None is the one of the weights.
 
     Returns:
-        The path, never ``'auto'``; its implementation; and one line on why this one.
+        The path, never ``'auto'``, or ``'native_bf16'``; its implementation; and one line on why
+        this one.
 
     Raises:
         ValueError: If the path does not exist or cannot run this backbone here.
     """
     if path not in PATHS:
         raise ValueError(f"expected path in {PATHS}, but got {path!r}")
+    weights = next(backbone.parameters())
+    if dtype is not None and dtype != weights.dtype and path in ("torch", "triton"):
+        raise ValueError(
+            f"expected dtype={dtype} for the native kernels, but got path={path!r}, which computes "
+            f"in the weights' {weights.dtype}; convert the model with .to({dtype})"
+        )
+    if path in ("auto", "native") and torch.bfloat16 in (dtype, weights.dtype):
+        return _choose_bf16(backbone, path)
+    return _choose_other(backbone, path)
+
+
+def _choose_bf16(backbone: Backbone, path: str) -> tuple[str, Execution, str]:
+    """The bfloat16 kernels; with ``'auto'`` another path where they cannot run."""
+    execution, reason = _native_bf16(backbone)
+    if execution is not None:
+        return "native_bf16", execution, "the native bfloat16 kernels, as asked for"
+    if path == "native":
+        raise ValueError(
+            f"expected a network for the native bfloat16 kernels, but {reason}; use path='auto', "
+            "which takes another path then"
+        )
+    path, other, why = _choose_other(backbone, path)
+    return path, other, f"{why}; not the native bfloat16 kernels, since {reason}"
+
+
+def _choose_other(backbone: Backbone, path: str) -> tuple[str, Execution, str]:
     if path == "triton":
         return "triton", _triton(backbone), "Triton kernels, as asked for"
     reason = None
@@ -70,6 +101,23 @@ def why_not_native(backbone: Backbone) -> str | None:
     return reason
 
 
+def _native_bf16(backbone: Backbone) -> tuple[Execution | None, str | None]:
+    """The native bfloat16 implementation, or None and one clause on why there is none."""
+    try:
+        from mmbas.sliced.native_bf16 import Bf16Backbone, why_unsupported
+
+        if reason := why_unsupported(backbone):
+            return None, reason
+        return Bf16Backbone(backbone), None
+    except Exception as error:  # noqa: BLE001 - whatever fails there, another path can run
+        return None, _failure(error)
+
+
+def _failure(error: Exception) -> str:
+    first_line = str(error).partition("\n")[0]
+    return f"the native kernel fails ({type(error).__name__}: {first_line[:200]})"
+
+
 def _native(backbone: Backbone) -> tuple[Execution | None, str | None]:
     """The native implementation, or None and one clause on why there is none."""
     try:
@@ -79,8 +127,7 @@ def _native(backbone: Backbone) -> tuple[Execution | None, str | None]:
             return None, reason
         return NativeBackbone(backbone), None
     except Exception as error:  # noqa: BLE001 - whatever fails there, torch's operators can run
-        first_line = str(error).partition("\n")[0]
-        return None, f"the native kernel fails ({type(error).__name__}: {first_line[:200]})"
+        return None, _failure(error)
 
 
 def _triton(backbone: Backbone) -> Execution:

@@ -14,7 +14,7 @@ from mmbas.gates import Gate, force_gate_logits, named_gates, record_gate_output
 IMAGES = (2, 3, 40, 72)
 
 
-def why_not_equal(original: nn.Module, sliced: nn.Module) -> str | None:
+def why_not_equal(original: nn.Module, sliced: nn.Module, *, rounded: bool = False) -> str | None:
     """One clause on where a sliced backbone differs from the original; None if nowhere.
 
     Two batches are run: one with random gates, and one in which the sliced backbone decides. In the
@@ -25,20 +25,24 @@ def why_not_equal(original: nn.Module, sliced: nn.Module) -> str | None:
         original: With normalisation, in evaluation mode; weights without values (on the device
             ``'meta'``) cannot be compared and count as equal.
         sliced: Made from it.
+        rounded: Whether it computes in bfloat16, whatever its weights are.
     """
     if next(original.parameters()).is_meta:
         return None
     # In a context of its own: the caller may be recording or forcing gates at the moment.
-    return Context().run(_why_not_equal, original, sliced)
+    return Context().run(_why_not_equal, original, sliced, rounded)
 
 
 @torch.no_grad()
-def _why_not_equal(original: nn.Module, sliced: nn.Module) -> str | None:
+def _why_not_equal(original: nn.Module, sliced: nn.Module, rounded: bool) -> str | None:
     weight = next(original.parameters())
     generator = torch.Generator("cpu").manual_seed(0)
     images = torch.randn(IMAGES, generator=generator, dtype=torch.float32, device="cpu").to(weight)
     exact = weight.dtype in (torch.float32, torch.float64) and weight.device.type == "cpu"
-    tolerance = 1e-3 if exact else 0.1  # GPUs may round the factors of float32 to 10 bits
+    # bfloat16 has 8 bits;
+    tolerance = (
+        1e-3 if exact and not rounded else 0.1
+    )  # GPUs may round the factors of float32 to 10 bits
     gates = named_gates(original)
     random = {
         name: torch.randn(
@@ -49,13 +53,13 @@ def _why_not_equal(original: nn.Module, sliced: nn.Module) -> str | None:
     with torch.autocast(weight.device.type, enabled=False):
         with force_gate_logits(sliced, random):
             actual = sliced(images)
-        expected, _ = _run(original, images, random)
+        expected, _ = run_with_gates(original, images, random)
         if reason := _why_apart("feature maps with random gates", actual, expected, tolerance):
             return reason
         with record_gate_outputs(sliced) as records:
             actual = sliced(images)
         decided = {name: output.logits for name, (output,) in records.items()}
-        expected, logits = _run(original, images, decided)
+        expected, logits = run_with_gates(original, images, decided)
     return _why_apart(
         "gate logits",
         [decided[name] for name in gates],
@@ -64,7 +68,7 @@ def _why_not_equal(original: nn.Module, sliced: nn.Module) -> str | None:
     ) or _why_apart("feature maps", actual, expected, tolerance)
 
 
-def _run(
+def run_with_gates(
     backbone: nn.Module, images: Tensor, forced: dict[str, Tensor]
 ) -> tuple[Sequence[Tensor], dict[Gate, Tensor]]:
     """Feature maps with forced gates, and the logits that the gates would have had."""

@@ -32,14 +32,24 @@ class SlicedBackbone(nn.Module):
     Args:
         backbone: In evaluation mode with folded normalisation; taken over, not copied.
         path: See :func:`mmbas.sliced.accelerate`.
+        dtype: In which the native kernels compute; None is the one of the weights.
         num_params: Number of the backbone's parameters before its normalisation was folded.
 
     Attributes:
-        path: The execution path in use, ``'native'``, ``'torch'`` or ``'triton'``.
+        path: The execution path in use: ``'native'``, ``'native_bf16'``, ``'torch'`` or
+            ``'triton'``.
     """
 
-    def __init__(self, backbone: Backbone, *, path: str = "auto", num_params: int) -> None:
+    def __init__(
+        self,
+        backbone: Backbone,
+        *,
+        path: str = "auto",
+        dtype: torch.dtype | None = None,
+        num_params: int,
+    ) -> None:
         super().__init__()
+        self._wanted_dtype = dtype
         self.num_params = num_params
         self._wanted_path = path
         self._backbone = (backbone,)  # in a tuple, so that its modules are not registered twice
@@ -58,7 +68,9 @@ class SlicedBackbone(nn.Module):
         self._gates = tuple(named_gates(backbone).values())
         self._uncalled_layers = UncalledLayers(backbone)
         self._execution: Execution
-        self.path, self._execution, reason = choose_execution(backbone, self._wanted_path)
+        self.path, self._execution, reason = choose_execution(
+            backbone, self._wanted_path, self._wanted_dtype
+        )
         print_log(f"sliced execution of {type(backbone).__name__}: {reason}", logger="current")
 
     @torch.compiler.disable

@@ -98,6 +98,24 @@ def test_sliced_execution_changes_no_metric(tested, tmp_path):
     assert [row["macs"] for row in rows] == [sample.macs for sample in samples]
 
 
+def test_sliced_execution_in_bfloat16(tested, tmp_path, monkeypatch):
+    result, _ = tested
+    monkeypatch.setenv("MMBAS_NATIVE_BF16_KERNELS", "portable")
+    config, checkpoint = write_config(tmp_path), tmp_path / "untrained.pth"
+    write_checkpoint(config, checkpoint)
+    arguments = [config, checkpoint, "--work-dir", tmp_path / "run", "--sliced"]
+    arguments += ["--dtype", "bfloat16"]
+    sliced = json_of(call_tool, "test", *arguments, out=tmp_path / "test.json")
+    assert sliced["macs/average"] == pytest.approx(result["macs/average"], rel=0.02)
+
+
+def test_a_dtype_without_sliced_execution_is_refused(tmp_path):
+    config, checkpoint = write_config(tmp_path), tmp_path / "untrained.pth"
+    write_checkpoint(config, checkpoint)
+    error = error_of("test", config, checkpoint, "--dtype", "bfloat16")
+    assert error == "error: expected --sliced with --dtype, but got --dtype alone"
+
+
 def test_picture_without_the_table_is_refused(tmp_path):
     config, checkpoint = write_config(tmp_path), tmp_path / "untrained.pth"
     write_checkpoint(config, checkpoint)

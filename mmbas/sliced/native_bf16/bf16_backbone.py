@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from mmbas.backbones.description import UnsupportedError
+from mmbas.gates.gate import replace_logits
 from mmbas.sliced.native.build import BuildError
 from mmbas.sliced.native.coverage import covered_description
 from mmbas.sliced.native_bf16.c_network import CNetwork
@@ -93,7 +94,7 @@ class Bf16Backbone:
         num_images, _, height, width = images.shape
         logits = [images.new_empty(num_images, gates) for gates in self._num_gates]
         forced = [
-            None if value is None else _as_logits(value, own)
+            None if value is None else replace_logits(own, value).contiguous()
             for own, value in zip(logits, forced_logits, strict=True)
         ]
         outputs = [
@@ -138,8 +139,3 @@ class Bf16Backbone:
     def _error(self) -> str:
         text: bytes = self._library.mmbas_bf16_last_error()
         return text.decode()
-
-
-def _as_logits(value: Tensor | float, logits: Tensor) -> Tensor:
-    """Forced logits of the shape, type and layout of ``logits``."""
-    return torch.as_tensor(value, dtype=logits.dtype).detach().expand_as(logits).contiguous()
