@@ -41,6 +41,12 @@ def decay_by_parameter(config: Config, model: torch.nn.Module) -> dict[str, floa
     return {name: decays[id(parameter)] for name, parameter in model.named_parameters()}
 
 
+@pytest.mark.parametrize("path", sorted(CONFIG_DIR.glob("*_*.py")), ids=lambda path: path.stem)
+def test_no_training_batch_is_smaller_than_the_others(path):
+    loader = Config.fromfile(path).get("train_dataloader")
+    assert path.name == "default_runtime.py" or loader.drop_last
+
+
 def test_the_experiments_of_the_paper_are_there():
     assert {
         "resnet20_cifar10.py",

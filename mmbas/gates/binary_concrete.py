@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+import torch.distributed as dist
 from torch import Tensor
 
 
@@ -29,10 +30,24 @@ class _StraightThroughStep(torch.autograd.Function):
         return grad_outputs[0] * y * (1 - y) / ctx.temperature, None
 
 
+def uniform_like(logits: Tensor) -> Tensor:
+    """Uniform noise in [0, 1), of the shape and type of ``logits``; other noise in each process.
+
+    mmengine seeds all processes alike unless told otherwise. Where there are several, each call
+    draws a seed from torch's generator, as any noise is drawn, and the process adds its rank.
+    """
+    several = dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1
+    if not several or logits.device.type == "meta":
+        return torch.rand_like(logits)
+    seed = int(torch.randint(2**62, (), dtype=torch.int64, device="cpu")) + dist.get_rank()
+    generator = torch.Generator(logits.device).manual_seed(seed)
+    return torch.rand(logits.shape, generator=generator, dtype=logits.dtype, device=logits.device)
+
+
 def logistic_noise_like(logits: Tensor) -> Tensor:
     """Finite standard logistic noise, of the shape and type of ``logits``."""
     eps = torch.finfo(logits.dtype).eps
-    uniform = torch.rand_like(logits).clamp_(eps, 1 - eps)
+    uniform = uniform_like(logits).clamp_(eps, 1 - eps)
     return uniform.log().sub_(torch.log1p(-uniform))
 
 

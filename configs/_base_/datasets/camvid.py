@@ -16,6 +16,7 @@ camvid = dict(type="mmbas.CamVid", data_root="data/camvid")
 
 train_dataloader = dict(
     batch_size=8,
+    drop_last=True,  # gates normalise over the batch, which must not end with one image
     dataset=dict(
         **camvid,
         data_prefix=dict(img_path="images/train", seg_map_path="annotations/train"),

@@ -16,6 +16,7 @@ test_pipeline = [dict(type="PackInputs")]
 
 train_dataloader = dict(
     batch_size=256,
+    drop_last=True,  # gates normalise over the batch, which must not end with one image
     num_workers=2,
     persistent_workers=False,  # workers are seeded when they start: once an epoch, for resuming
     sampler=dict(type="DefaultSampler", shuffle=True),

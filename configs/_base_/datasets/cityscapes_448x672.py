@@ -33,6 +33,7 @@ tta_pipeline = [dict(type="LoadImageFromFile"), test_time_augmentation]
 
 train_dataloader = dict(
     batch_size=6,  # on one GPU; on two, 3 each
+    drop_last=True,  # gates normalise over the batch, which must not end with one image
     num_workers=4,
     persistent_workers=False,  # an iteration-based run starts its workers once anyway
     sampler=dict(type="InfiniteSampler", shuffle=True),

@@ -16,6 +16,7 @@ test_pipeline = [dict(type="PackInputs")]
 # The images are in memory and the pipeline is short: workers would cost more than they save.
 train_dataloader = dict(
     batch_size=64,
+    drop_last=True,  # gates normalise over the batch, which must not end with one image
     num_workers=0,
     persistent_workers=False,
     sampler=dict(type="DefaultSampler", shuffle=True),

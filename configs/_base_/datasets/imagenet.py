@@ -27,6 +27,7 @@ test_pipeline = [
 # 256 images in one process, as in the paper; N GPUs take 256 / N each (see the experiments).
 train_dataloader = dict(
     batch_size=256,
+    drop_last=True,  # gates normalise over the batch, which must not end with one image
     num_workers=8,
     persistent_workers=False,  # workers are seeded when they start: once an epoch, for resuming
     sampler=dict(type="DefaultSampler", shuffle=True),

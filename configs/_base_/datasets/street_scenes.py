@@ -15,6 +15,7 @@ train_pipeline = [
 # The images are small: workers would cost more than they save.
 train_dataloader = dict(
     batch_size=4,
+    drop_last=True,  # gates normalise over the batch, which must not end with one image
     num_workers=0,
     dataset=dict(data_root="data/street_scenes", pipeline=train_pipeline),
 )
