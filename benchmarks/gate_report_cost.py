@@ -1,4 +1,4 @@
-"""What the statistics of the gate report add to an evaluation: random images, one CPU thread.
+"""Time that the statistics of the gate report add to an evaluation of random images.
 
 python benchmarks/gate_report_cost.py --network resnet34 --repeats 5 --out-json FILE
 """

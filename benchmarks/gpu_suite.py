@@ -49,8 +49,8 @@ class Step:
     Attributes:
         name: Unique in the suite.
         command: Arguments of Python.
-        minutes: How long it may take; it is not started with less time left.
-        writes_json: Whether it takes ``--out-json``.
+        minutes: Longest time that it may take; it is not started with less time left.
+        writes_json: True if it takes ``--out-json``.
     """
 
     name: str
@@ -164,7 +164,7 @@ def _text(output: bytes | str | None) -> str:
 
 
 def report(steps: Sequence[Step], record: dict[str, Any]) -> str:
-    """What is known so far, as Markdown."""
+    """Results so far, as Markdown."""
     kind = "dry run on the CPU, no timing below means anything" if record["dry_run"] else "GPU"
     lines = [f"# GPU suite ({kind})", "", f"`{record['command']}`", ""]
     lines += ["| step | state | seconds |", "|---|---|---|"]

@@ -32,7 +32,7 @@ class Network:
     """A gated network and what it is timed with.
 
     Attributes:
-        config: Of the gated network.
+        config: Config of the gated network.
         shape: Height and width of the images.
         rival: Config of a smaller network, timed without gates beside it.
     """

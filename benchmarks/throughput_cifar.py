@@ -57,8 +57,8 @@ class RandomCifar(BaseDataset):
     """Random images, held as mmpretrain's CIFAR10 holds its own.
 
     Args:
-        number: Of images.
-        pipeline: As in the config.
+        number: Number of images.
+        pipeline: Pipeline as in the config.
     """
 
     def __init__(self, number: int, pipeline: list[dict[str, Any]]) -> None:

@@ -214,7 +214,7 @@ def gate_numbers(names: Sequence[str], model: nn.Module) -> list[int]:
 def header_facts(
     origin: dict[str, Any], models: Iterable[Model], profile: GateProfile, data: str
 ) -> dict[str, str]:
-    """What the page says about where its numbers come from."""
+    """Facts for the page about the origin of its numbers."""
     versions = ", ".join(f"{name} {version}" for name, version in origin["versions"].items())
     hardware = origin["hardware"]
     devices = ", ".join([hardware["cpu"], *hardware["gpus"]])

@@ -179,7 +179,7 @@ def make_batches(config: Config, model: nn.Module, args: argparse.Namespace) -> 
 
 
 def dense_settings(args: argparse.Namespace) -> DenseSettings:
-    """Which runs of the network without gates take part."""
+    """Choice of the runs of the network without gates."""
     own = ["float32", "bfloat16"] if args.device != "cpu" or has_bfloat16() else ["float32"]
     # The gated network is always compared with torch in its own dtype.
     precisions = dict.fromkeys([*(args.precisions or own), args.dtype])

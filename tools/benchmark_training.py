@@ -1,4 +1,4 @@
-"""What gating costs in training: step time and peak memory, gated against plain.
+"""Costs of gating in training: step time and peak memory, gated against plain.
 
 The plain network is the config's with gate=None. Both train on the same random images; every
 number is a ratio inside one run, a median over interleaved repeats. Before each counted step its

@@ -74,7 +74,7 @@ def load_network(config: Config, args: argparse.Namespace) -> ExportedNetwork:
 
 
 def steps_outside(config: Config, network: ExportedNetwork) -> list[str]:
-    """What tools/test.py does besides what is in the file: its user has to do the same.
+    """Steps of tools/test.py that are not in the file, which its user has to do too.
 
     Transforms of the test pipeline that only read or pack are left out.
     """

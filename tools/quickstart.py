@@ -113,7 +113,7 @@ def summarise(metrics: dict[str, Any], times: dict[str, Any]) -> dict[str, Any]:
 
 
 def remark_on_speed(summary: dict[str, Any], *, path: str) -> str:
-    """What the measured ratio means, said plainly."""
+    """Meaning of the measured ratio, said plainly."""
     if summary["gated_ms"] < summary["dense_ms"]:
         return ""
     if path == "torch":

@@ -133,7 +133,7 @@ def reduced_config(config: Config, reduction: Reduction, checkpoint: Path) -> Co
 
 
 def loads_weights(init_cfg: object) -> bool:
-    """Whether an initialisation loads a checkpoint."""
+    """Tell whether an initialisation loads a checkpoint."""
     return type_name(init_cfg) in ("Pretrained", "PretrainedInit")
 
 

@@ -121,7 +121,7 @@ def draw_macs(config: Config, args: argparse.Namespace) -> None:
 
     Args:
         config: Before ``--tta``: its images are single and whole.
-        args: Of the command line.
+        args: Arguments of the command line.
     """
     rows = json.loads(Path(args.save_macs).read_text(encoding="utf-8"))
     fractions = [row["fraction"] for row in rows]

@@ -1,4 +1,4 @@
-"""How often each filter is executed for each class (figure 6 of the paper)."""
+"""Executions of each filter for each class (figure 6 of the paper)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether hard images use more MACs (section 5.3 and figure 4 of the paper, as a number)."""
+"""Tests if hard images use more MACs (section 5.3 and figure 4 of the paper, as a number)."""
 
 from __future__ import annotations
 
@@ -79,7 +79,7 @@ def rank_correlation(
         x: One value per image, shape (N,), N >= 1.
         y: The other, shape (N,).
         resamples: Sets of N images, drawn with replacement.
-        seed: Of the draws.
+        seed: Seed of the draws.
     """
     random = np.random.default_rng(seed)
     draws = []
@@ -103,12 +103,12 @@ def loss_and_correct(profile: GateProfile) -> tuple[Array, Array, Array]:
 
 
 def difficulty(profile: GateProfile, *, resamples: int | None = None) -> Difficulty | None:
-    """How MACs go with loss and correctness; None if no image has a ground truth.
+    """Relate MACs to loss and correctness; None if no image has a ground truth.
 
     Args:
-        profile: Of the model.
-        resamples: Of the bootstrap; by default 1000, for more than 10,000 images, whose intervals
-            are narrow and whose ranks take long to sort, 200.
+        profile: Profile of the model.
+        resamples: Resamples of the bootstrap. The default is 1000, and 200 for more than 10,000
+            images, whose intervals are narrow and whose ranks take long to sort.
     """
     macs, loss, correct = loss_and_correct(profile)
     if not len(macs):

@@ -33,9 +33,9 @@ def extremes_figure(
 
     Args:
         dataset: ``dataset[i]["inputs"]`` is the image, uint8, shape (3, H, W).
-        fractions: For each image its conditional MACs as a fraction of dense.
+        fractions: Conditional MACs of each image as a fraction of dense.
         k: Images per row.
-        bgr: Whether the first channel is blue, as OpenCV loads images; else it is red.
+        bgr: True if the first channel is blue, as OpenCV loads images; False if it is red.
     """
     rows = [
         (label, [(i, to_rgb(dataset[i]["inputs"], bgr=bgr)) for i in positions])

@@ -1,4 +1,4 @@
-"""What the gates of one model do on a data set: what every figure is made from."""
+"""Profile of a model's gates on a data set, from which every figure is made."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ class GateProfile:
     """Statistics of the gates of one model, G in all, over N images of C classes.
 
     Attributes:
-        name: Of the model.
+        name: Name of the model.
         layers: Number of gates of each layer by its name, in the order of the network.
         classes: Names of the classes.
         counts: Sums over the images.
         images: The images in the order of the data set.
-        metrics: What the host's own metrics say, by name.
+        metrics: Values of the host's own metrics, by name.
     """
 
     name: str
@@ -63,7 +63,7 @@ class GateProfile:
 
     @property
     def slices(self) -> dict[str, slice]:
-        """Which of all gates belong to each layer."""
+        """Range of each layer's gates among all gates."""
         ends = np.cumsum(list(self.layers.values())).tolist()
         return {
             layer: slice(end - size, end)
@@ -105,9 +105,9 @@ def profile_gates(
     """Run a model over a data set and collect what its gates do.
 
     Args:
-        model: In evaluation mode, with :class:`mmbas.models.GateLossMixin`.
-        batches: What its ``test_step`` takes, in the order of the data set.
-        name: What to call it.
+        model: Model in evaluation mode, with :class:`mmbas.models.GateLossMixin`.
+        batches: Batches for its ``test_step``, in the order of the data set.
+        name: Name of the model in figures and tables.
         classes: Names of the classes of the data set.
         evaluator: MMEngine's ``Evaluator`` with the host's metrics, to run along.
 

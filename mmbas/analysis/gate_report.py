@@ -36,7 +36,7 @@ class Section:
     Attributes:
         key: Name of its picture and of its numbers in ``gates.json``.
         title: A heading that says what the reader learns.
-        caption: What is seen and how it was computed.
+        caption: Explanation of the picture and of its computation.
         data: Its numbers.
         draw: Makes the picture; None where there is nothing to show, which ``caption`` explains.
     """
@@ -54,7 +54,7 @@ class DataSetImages:
 
     Attributes:
         dataset: ``dataset[i]["inputs"]`` is image i, uint8, shape (3, H, W).
-        bgr: Whether the first channel is blue; else it is red.
+        bgr: True if the first channel is blue, False if it is red.
     """
 
     dataset: Any
@@ -72,7 +72,7 @@ def report_sections(
 
     Args:
         models: At least one; figure 5 compares all, the others show the first.
-        images: Of the data set that the models were run on.
+        images: Images of the data set that the models were run on.
         over_training: Profiles of earlier checkpoints of the first model by label, in the order
             of training, for figure 1b.
         gates: The gates of figure 1b; chosen automatically if None.
@@ -240,7 +240,7 @@ def _difficulty(profile: GateProfile, result: Difficulty) -> Section:
 
 
 def verdict(correlation: RankCorrelation) -> str:
-    """What the rank correlation of MACs and loss says, in one or two sentences."""
+    """Put the rank correlation of MACs and loss into one or two sentences."""
     if math.isnan(correlation.rho):
         return "Not defined here: all images have the same MACs or the same loss."
     numbers = f"the rank correlation of MACs and loss is {_with_interval(correlation)}."

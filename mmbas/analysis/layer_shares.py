@@ -20,7 +20,7 @@ _KINDS = (
 
 @dataclass(frozen=True)
 class LayerShare:
-    """How the gates of one layer, or of all, behave over a data set.
+    """Shares of the gates of one layer, or of all, that are on, off or conditional.
 
     Attributes:
         layer: Its name; ``all layers`` for the sum.

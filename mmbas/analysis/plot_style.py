@@ -76,7 +76,7 @@ def new_figure(width: float, height: float) -> matplotlib.figure.Figure:
 
 
 def is_bgr(config: Any) -> bool:
-    """Whether the images of a config have blue first: then its preprocessor is told to swap them.
+    """Tell whether the images of a config have blue first: then its preprocessor swaps them.
 
     Args:
         config: With the ``data_preprocessor`` of an OpenMMLab host, own or of the model.

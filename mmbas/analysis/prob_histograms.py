@@ -58,7 +58,7 @@ def prob_histograms(
 
     Args:
         checkpoints: Profiles of one model by the checkpoint's label, in the order of training.
-        gates: Which gates; chosen by :func:`select_gates` in the last checkpoint if None.
+        gates: Gates to show; None lets :func:`select_gates` choose them in the last checkpoint.
 
     Raises:
         ValueError: If the checkpoints are of networks with different gates.

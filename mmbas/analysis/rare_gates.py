@@ -21,10 +21,10 @@ _MOST_CLASSES = 5
 
 @dataclass(frozen=True)
 class TriggeringClass:
-    """How often a gate is open for one class.
+    """Open rate of a gate for one class.
 
     Attributes:
-        name: Of the class.
+        name: Name of the class.
         open_rate: Share of the images of the class that the gate is open for, 0 to 1.
         num_open: Their number.
         num_images: Images of the class.
@@ -58,14 +58,14 @@ class RareGate:
 
 
 def rare_gates(profile: GateProfile, *, most: int = 5) -> list[RareGate]:
-    """Of each layer the gate that is open most rarely; of those the rarest, in network order.
+    """Find the most rarely open gate of each layer; return the rarest of them in network order.
 
     Considered are gates that are not always off (open for at least 1 % and 3 of the images), and
     open for at most 25 %.
 
     Args:
-        profile: Of the model.
-        most: How many gates.
+        profile: Profile of the model.
+        most: Largest number of gates.
     """
     num_open, rates = profile.counts.num_open.numpy(), profile.open_rates
     rare = (rates >= ALWAYS_OFF_RATE) & (rates <= MOST_OPEN_RATE) & (num_open >= FEWEST_IMAGES)
@@ -108,9 +108,9 @@ def rare_gates_figure(
     """One row per gate: open rates of the classes, then images.
 
     Args:
-        gates: From :func:`rare_gates`.
+        gates: Gates found by :func:`rare_gates`.
         dataset: ``dataset[i]["inputs"]`` is the image, uint8, shape (3, H, W).
-        bgr: Whether the first channel is blue; else it is red.
+        bgr: True if the first channel is blue, False if it is red.
     """
     pictures = [[to_rgb(dataset[i]["inputs"], bgr=bgr) for i in gate.examples] for gate in gates]
     height, width = pictures[0][0].shape[:2]

@@ -44,7 +44,7 @@ def write_report(
         models: All models of the report.
         sections: Its figures.
         origin: Command, commit, versions, hardware, for ``gates.json``.
-        facts: What the page's header says about the run.
+        facts: Facts about the run for the page's header.
     """
     folder.mkdir(parents=True, exist_ok=True)
     pictures = {section.key: _picture(section, folder) for section in sections}

@@ -22,7 +22,7 @@ class RunResult:
     Attributes:
         method: Name of the line it belongs to.
         point: Its name without seed; the runs of a point are averaged.
-        dense: Whether it is a plain network.
+        dense: True for a plain network.
         data: Data set, by name.
         metric: ``'accuracy'`` or ``'mIoU'``.
         score: The metric in percent.

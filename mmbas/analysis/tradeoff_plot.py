@@ -35,7 +35,7 @@ def draw_tradeoff(
     axis of the costs is logarithmic where a point lies far out.
 
     Args:
-        points: What :func:`tradeoff_points` returns.
+        points: Points made by :func:`tradeoff_points`.
         data: Data set, the title.
         metric: ``'accuracy'`` or ``'mIoU'``, the vertical axis.
         relative: The horizontal axis is the share of the dense MACs in percent instead of MACs.
@@ -153,7 +153,7 @@ def _draw_method(
     """The points of a method; plain networks that share a mark have their names beside it.
 
     Returns:
-        What the legend shows: marks alone, since error bars would hide those of plain networks.
+        The legend's entries: marks alone, since error bars would hide those of plain networks.
     """
     costs = [point.fraction if relative else point.macs for point in points]
     container = axes.errorbar(

@@ -1,4 +1,4 @@
-"""What a gated backbone consists of, for code that runs or rewrites it without its ``forward``.
+"""Description of a gated backbone for code that runs or rewrites it without its ``forward``.
 
 Folding of normalisation and each of the sliced paths read a backbone here and nowhere else. The
 reading is strict: a part that it does not know would be left out without a word, so it is refused.
@@ -55,8 +55,8 @@ class Shortcut:
         layer: Its 1x1 convolution with normalisation; None in option A, where every ``stride``-th
             pixel is taken and zero channels are appended.
         pool: Average pooling before the convolution; None if there is none.
-        num_new_channels: How many zero channels option A appends.
-        stride: Of the subsampling in option A.
+        num_new_channels: Number of zero channels that option A appends.
+        stride: Stride of the subsampling in option A.
     """
 
     module: nn.Module
@@ -75,7 +75,7 @@ class Block:
         name: Name within the backbone.
         layers: The residual branch; ReLU follows each layer but the last, and then its gates.
         gate: Its gate or None.
-        gated: For each layer but the last which of the gates switch its output; None if none do.
+        gated: Gates that switch the output of each layer but the last; None if none do.
         shortcut: None for the identity.
     """
 
@@ -98,7 +98,7 @@ class Description:
 
     Attributes:
         stem: Layers with ReLU after each.
-        max_pool: Whether 3x3 max pooling of stride 2 follows.
+        max_pool: True if 3x3 max pooling of stride 2 follows.
         stages: The blocks of each stage.
         out_indices: Stages whose output is returned.
     """
@@ -133,7 +133,7 @@ def describe(backbone: nn.Module) -> Description:
     """Read the parts of a backbone.
 
     Args:
-        backbone: In either mode, its normalisation folded or not.
+        backbone: Backbone in either mode, its normalisation folded or not.
 
     Raises:
         UnsupportedError: If it has a part that this description does not know.

@@ -1,4 +1,4 @@
-"""What the gated backbones share."""
+"""Base class of the gated backbones."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ class GatedBackbone(BaseModule):
     frozen (``requires_grad=False``) stay in evaluation mode: neither noise nor statistics.
 
     Args:
-        init_cfg: As in mmengine; None initialises as the hosts do.
+        init_cfg: Initialisation, as in mmengine; None initialises as the hosts do.
 
     Attributes:
         stage_names: Names of the stages in order; each is an ``nn.Sequential`` of blocks.

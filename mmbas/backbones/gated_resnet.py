@@ -44,8 +44,8 @@ class GatedResNet(GatedBackbone):
     Args:
         depth: 18, 34, 50, 101 or 152.
         num_stages: 1 to 4.
-        strides: Of each stage's first block.
-        dilations: Of each stage.
+        strides: Stride of each stage's first block.
+        dilations: Dilation of each stage.
         contract_dilation: Halve the dilation of each stage's first block (as in mmseg).
         deep_stem: Three 3x3 convolutions instead of one 7x7 (V1c), in mmseg's layout.
         avg_down: Average pooling in the shortcuts (V1d), in mmseg's layout.
@@ -62,7 +62,7 @@ class GatedResNet(GatedBackbone):
             :class:`mmbas.blocks.GatedBottleneck`. A basic block has one position only.
         block_widths: Inner channels of each block, as ``tools/reduce.py`` writes them; see
             :func:`mmbas.blocks.widths_of_blocks`. None gives the standard network.
-        init_cfg: As in mmengine.
+        init_cfg: Initialisation, as in mmengine.
 
     Example:
         >>> import torch

@@ -27,8 +27,8 @@ class SubsampleShortcut(nn.Module):
     """Shortcut without parameters: every ``stride``-th pixel, new channels zero (option A).
 
     Args:
-        num_new_channels: How many zero channels are appended.
-        stride: Of the subsampling.
+        num_new_channels: Number of zero channels to append.
+        stride: Stride of the subsampling.
     """
 
     def __init__(self, num_new_channels: int, stride: int) -> None:
@@ -57,7 +57,7 @@ class GatedResNetCifar(GatedBackbone):
         gate: Config of the gates; None gives the plain network.
         block_widths: Inner channels of each block, as ``tools/reduce.py`` writes them; see
             :func:`mmbas.blocks.widths_of_blocks`. None gives the standard network.
-        init_cfg: As in mmengine.
+        init_cfg: Initialisation, as in mmengine.
 
     Example:
         >>> import torch

@@ -1,4 +1,4 @@
-"""What a gated ResNet costs, in closed form of the image size.
+"""Costs of a gated ResNet, in closed form of the image size.
 
 MACs are those of :mod:`mmbas.gates.conv_macs`. Nothing is run: the sizes of the feature maps follow
 from strides and paddings.
@@ -25,7 +25,7 @@ class NetworkCosts:
 
     Attributes:
         module_macs: MACs with all gates open, by the names of the layers in the network.
-        gated_convs: For each gate the convolutions that it switches, in the order of the blocks.
+        gated_convs: Convolutions that each gate switches, in the order of the blocks.
     """
 
     module_macs: dict[str, int]
@@ -43,7 +43,7 @@ def network_costs(
     Args:
         stem: The stem's convolutions by name, in order.
         max_pool: Pooling that follows them, or None.
-        stages: By name, each a sequence of :class:`GatedResidualBlock`.
+        stages: Stages by name, each a sequence of :class:`GatedResidualBlock`.
         size: Height and width of the image.
     """
     macs: dict[str, int] = {}

@@ -63,7 +63,7 @@ def _blocks(keys: Any) -> set[str]:
 
 
 def _in_stages_of(own: dict[str, Tensor], given: dict[str, Tensor]) -> dict[str, Tensor]:
-    """What is given for the stages that there are: a network may be the beginning of another."""
+    """Weights for the stages that there are: a network may be the beginning of another."""
     stages = {block.split(".")[0] for block in _blocks(own)}
     return {
         key: value

@@ -1,4 +1,4 @@
-"""Which entries of an ``init_cfg`` load a checkpoint."""
+"""Entries of an ``init_cfg`` that load a checkpoint."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ InitConfig = dict[str, Any] | list[dict[str, Any]] | None
 
 
 def loads_checkpoint(entry: dict[str, Any]) -> bool:
-    """Whether an entry of ``init_cfg`` loads a checkpoint, however its type is written.
+    """Tell whether an entry of ``init_cfg`` loads a checkpoint, however its type is written.
 
     ``'Pretrained'``, ``'mmengine.Pretrained'`` and the class itself mean the same.
     """

@@ -23,10 +23,10 @@ class GatedBasicBlock(GatedResidualBlock):
         mid_channels: Channels of the inner representation, the gated one; G = mid_channels. With
             :class:`BlockWidths` some of them may be always open.
         out_channels: Channels of the output.
-        stride: Of the first convolution.
-        dilation: Of the first convolution (as in the hosts).
+        stride: Stride of the first convolution.
+        dilation: Dilation of the first convolution (as in the hosts).
         gate: Config of the gate; None for a plain block.
-        gate_positions: As in :class:`GatedBottleneck`. With one inner representation ``'both'`` and
+        gate_positions: See :class:`GatedBottleneck`. With one inner representation ``'both'`` and
             ``'conv1'`` are the same, and there is no ``'conv2'``.
         norm_cfg: Config of the norm layers.
         downsample: Shortcut module; None is the identity.

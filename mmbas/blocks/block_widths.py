@@ -1,4 +1,4 @@
-"""How wide the inner representations of a block are, and which of their channels need no gate.
+"""Widths of a block's inner representations, and the channels among them that need no gate.
 
 The standard networks have one width per stage. A statically reduced one (see
 :mod:`mmbas.compress.reduction`) has its own in every block.
@@ -16,8 +16,8 @@ class BlockWidths:
     """Channels of a block's inner representations: one in a basic block, two in a bottleneck.
 
     Attributes:
-        channels: Of each inner representation.
-        always_open: How many of them, the first ones, are open for every image.
+        channels: Channels of each inner representation.
+        always_open: Number of them, the first ones, that are open for every image.
     """
 
     channels: tuple[int, ...]
@@ -32,7 +32,7 @@ class BlockWidths:
 
     @property
     def always_open_gates(self) -> list[int]:
-        """Which of the gates, numbered through all inner representations, are always open."""
+        """Gates that are always open, numbered through all inner representations."""
         gates: list[int] = []
         start = 0
         for channels, always_open in zip(self.channels, self.always_open, strict=True):
@@ -62,7 +62,7 @@ def widths_of_blocks(
     """The widths of each block of a network.
 
     Args:
-        block_widths: For each block in order ``dict(channels=..., always_open=...)``, each entry a
+        block_widths: ``dict(channels=..., always_open=...)`` of each block in order, each entry a
             number or one number per inner representation; ``always_open`` is 0 by default. None
             gives the standard network.
         standard: Width of each block in the standard network.

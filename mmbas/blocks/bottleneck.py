@@ -27,8 +27,8 @@ class GatedBottleneck(GatedResidualBlock):
         in_channels: Channels of the input.
         mid_channels: Channels of both inner representations, or their :class:`BlockWidths`.
         out_channels: Channels of the output.
-        stride: Of the 3x3 convolution.
-        dilation: Of the 3x3 convolution.
+        stride: Stride of the 3x3 convolution.
+        dilation: Dilation of the 3x3 convolution.
         gate: Config of the gate; None for a plain block.
         gate_positions: ``'conv1'`` gates the output of conv1, ``'conv2'`` that of conv2, ``'both'``
             both, with one gate network whose logits are those after conv1, then those after conv2.
@@ -104,7 +104,7 @@ def _select(gates: Tensor | None, selected: slice | None) -> Tensor | None:
 def _split_gates(
     gate_positions: str, widths: BlockWidths
 ) -> tuple[Sequence[int], tuple[slice | None, slice | None]]:
-    """Which inner representations are gated, and which of the gates stand after conv1 and conv2."""
+    """Gated inner representations, and the gates that stand after conv1 and after conv2."""
     if gate_positions == "both":
         first, second = widths.channels
         return (0, 1), (slice(0, first), slice(first, first + second))

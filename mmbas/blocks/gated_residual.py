@@ -41,7 +41,7 @@ def conv3x3(
 
 
 class GatedResidualBlock(nn.Module):
-    """What both blocks share: norms named as in the hosts, shortcut, checkpointing, gate.
+    """Base of both blocks: norms named as in the hosts, shortcut, checkpointing, gate.
 
     Args:
         out_channels: Channels of the block's output.
@@ -91,7 +91,7 @@ class GatedResidualBlock(nn.Module):
 
     @property
     def inner_gates(self) -> list[slice | None]:
-        """Which of the block's gates switch each inner representation; one fewer than convs."""
+        """Gates of the block that switch each inner representation; one fewer than convs."""
         raise NotImplementedError
 
     def gated_convs(self, size: tuple[int, int]) -> tuple[GatedConvMACs, ...]:
@@ -144,7 +144,7 @@ def build_gate(
     Args:
         gate: Config of the gate; None gives no gate.
         in_channels: Channels of the block's input.
-        widths: Of the gated inner representations; if all their channels are always open, the
+        widths: Widths of the gated inner representations. If all channels are always open, the
             block needs no gate.
         norm_cfg: Config of the block's norm layers.
     """

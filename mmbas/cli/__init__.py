@@ -1,1 +1,1 @@
-"""What the command lines in ``tools/`` and ``benchmarks/`` share."""
+"""Code that the command lines in ``tools/`` and ``benchmarks/`` share."""

@@ -19,7 +19,7 @@ def keep_freed_memory() -> bool:
     a gated ResNet-20 at batch 256 about a tenth of its step, and the plain one next to nothing.
 
     Returns:
-        Whether the C library is glibc and agreed.
+        True if the C library is glibc and agreed.
     """
     if platform.libc_ver()[0] != "glibc":
         return False

@@ -1,4 +1,4 @@
-"""What the command lines in ``tools/`` share."""
+"""Arguments and errors of the command lines in ``tools/``."""
 
 from __future__ import annotations
 
@@ -217,19 +217,19 @@ def _last_line(error: Exception) -> str:
 
 
 def _is_from_worker(error: BaseException) -> bool:
-    """Whether a loader's worker process had the error; its text then is a whole traceback."""
+    """Tell whether a loader's worker process had the error; then it holds a whole traceback."""
     return "in DataLoader worker process" in str(error).partition("\n")[0]
 
 
 def _message(error: Exception) -> str:
-    """What an error says, in one line."""
+    """Text of an error in one line."""
     if _is_from_worker(error):
         return _last_line(error).partition(": ")[2]
     return str(error)
 
 
 def _raised_by_mmbas(error: BaseException | None) -> bool:
-    """Whether the error, or one that a registry wrapped, comes from a raise in this project."""
+    """Tell whether this project raised the error, or one that a registry wrapped."""
     folders = (Path(__file__).resolve().parents[1], Path(sys.argv[0]).resolve().parent)
     while error is not None:
         if _is_from_worker(error):

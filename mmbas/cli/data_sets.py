@@ -98,7 +98,7 @@ def class_names_asked_for() -> Iterator[None]:
 
 
 def metainfo_of(dataset: Any) -> dict[str, Any]:
-    """What a built data set says of itself; a data set of plain torch says nothing."""
+    """Facts that a built data set states of itself; none for a data set of plain torch."""
     return dict(getattr(dataset, "metainfo", None) or {})
 
 
@@ -112,7 +112,7 @@ class ImageSubset(Subset[Any]):
 
     @property
     def metainfo(self) -> dict[str, Any]:
-        """Of the whole data set."""
+        """Facts of the whole data set."""
         return metainfo_of(self.dataset)
 
 
@@ -146,7 +146,7 @@ def check_data_roots(config: Config, loaders: Sequence[str]) -> None:
 
     Args:
         config: With ``train_dataloader`` etc.
-        loaders: Which of them are needed.
+        loaders: Names of the loaders that are needed.
 
     Raises:
         ValueError: With the folder that does not exist and how to set another one.

@@ -1,4 +1,4 @@
-"""What a result must say about where it came from."""
+"""Origin of a result: command, commit, versions, hardware."""
 
 from __future__ import annotations
 

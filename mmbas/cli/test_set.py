@@ -1,4 +1,4 @@
-"""What the tools that change a trained network tell of it: figures of the test set."""
+"""Figures of the test set for the tools that change a trained network."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def evaluate_test_set(
 
     Args:
         config: With ``test_dataloader`` and ``test_evaluator``.
-        model: In evaluation mode.
+        model: Model in evaluation mode.
         classes: Only images with any of these labels; None for all.
 
     Raises:

@@ -30,7 +30,7 @@ def load_trained_model(config: Config, checkpoint: str) -> Any:
     """A config's model with the weights of a checkpoint, in evaluation mode, on the best device.
 
     Args:
-        config: Of the model; its ``data_preprocessor`` is given to the model, as the runner does.
+        config: Config of the model, which gets its ``data_preprocessor``, as in the runner.
         checkpoint: A file, or an address that mmengine knows.
 
     Raises:
@@ -58,7 +58,7 @@ def load_weights(model: nn.Module, path: str) -> None:
 
     Args:
         model: Bare, or wrapped for several processes or for a test with augmentations.
-        path: What :func:`read_checkpoint` takes.
+        path: Path for :func:`read_checkpoint`.
 
     Raises:
         ValueError: If the file cannot be read, or any other key is missing, additional, or of

@@ -1,1 +1,1 @@
-"""What changes the weights of a trained network: reduction, another budget, export."""
+"""Changes to the weights of a trained network: reduction, another budget, export."""

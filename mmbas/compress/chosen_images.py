@@ -25,7 +25,7 @@ def select_images(
     """Batches with only some of their images.
 
     Args:
-        batches: As a data loader of the hosts gives them: ``inputs`` and ``data_samples``.
+        batches: Batches as a data loader of the hosts gives them: ``inputs`` and ``data_samples``.
         classes: Images with any of these labels; for segmentation images that contain any of these
             classes. None selects all.
         num_images: At most so many, the first ones.
@@ -77,13 +77,13 @@ def classes_of(sample: Any) -> set[int]:
 
 @torch.no_grad()
 def measure_open_rates(model: Any, batches: Iterable[Batch]) -> tuple[dict[str, Tensor], int]:
-    """How often each gate is open.
+    """Measure the open rate of each gate.
 
     Args:
-        model: In evaluation mode; leaves ``gates`` on its data samples, as models with
+        model: Model in evaluation mode; leaves ``gates`` on its data samples, as models with
             :class:`mmbas.models.GateLossMixin` do. A gate that is open in any of several forward
             passes for an image is open.
-        batches: What ``model.test_step`` takes.
+        batches: Batches for ``model.test_step``.
 
     Returns:
         For each gate's name the fraction of images that its gates are open for, shape (G,),

@@ -26,14 +26,14 @@ def match_macs(model: Any, batches: Iterable[Batch], target: float) -> tuple[flo
     """Shift the logits of all gates so that an average image costs ``target``; in place.
 
     Args:
-        model: In evaluation mode; leaves ``macs`` on its data samples, as models with
+        model: Model in evaluation mode; leaves ``macs`` on its data samples, as models with
             :class:`mmbas.models.GateLossMixin` do. Its gates are :class:`mmbas.gates.ChannelGate`.
-        batches: What ``model.test_step`` takes. They are iterated over some ten times, so a loader
+        batches: Batches for ``model.test_step``, iterated over some ten times. So a loader
             needs no memory for more than one of them; an iterator, which ends, is refused.
         target: Conditional MACs as a fraction of the dense MACs, in (0, 1).
 
     Returns:
-        What was added to the logits, within 0.001 of the best, and the fraction that is reached.
+        The shift of the logits, within 0.001 of the best, and the fraction that is reached.
 
     Raises:
         ValueError: If an argument is out of range or no shift reaches the target; the model is

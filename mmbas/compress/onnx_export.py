@@ -99,11 +99,11 @@ class ExportedNetwork(nn.Module):
         return tuple(outputs)
 
     def preprocess(self, images: Tensor) -> Tensor:
-        """What the data preprocessor makes of ``images``."""
+        """Apply the steps of the data preprocessor to ``images``."""
         return ((images.flip(1) if self.flip_channels else images) - self.mean) / self.std
 
     def _flips_channels(self, preprocessor: Any) -> bool:
-        """Whether the preprocessor changes between BGR and RGB; the hosts name that differently."""
+        """Tell whether the preprocessor swaps BGR and RGB; the hosts name that differently."""
         images = torch.rand(1, 3, *self.image_size, **FLOAT) * 255
         # Samples are what a padding preprocessor of MMSegmentation notes its padding on.
         data = {"inputs": list(images), "data_samples": [BaseDataElement()]}
@@ -170,8 +170,8 @@ def max_relative_difference(
     Images on which a gate logit is 0 up to rounding are left out: either decision is right there.
 
     Args:
-        network: What was exported.
-        session: Of :func:`open_session`.
+        network: Network that was exported.
+        session: Session of :func:`open_session`.
         images: Shape (N, 3, H, W), float32, 0 to 255.
 
     Returns:
@@ -234,7 +234,7 @@ def fix_average_pools(network: nn.Module, image_size: tuple[int, int]) -> None:
     """Replace the adaptive pools of ``network`` that have more than one window.
 
     Args:
-        network: From images, shape (N, 3, H, W), to anything; is changed.
+        network: Network from images, shape (N, 3, H, W), to anything; is changed.
         image_size: Height and width of the images that it is exported for.
     """
     sizes: dict[str, tuple[int, int]] = {}

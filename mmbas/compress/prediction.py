@@ -15,11 +15,11 @@ TOLERANCE = 1e-3
 
 @dataclass(frozen=True)
 class Prediction:
-    """How labels follow from logits.
+    """Rule by which labels follow from logits.
 
     Attributes:
-        rule: In words, with the name ``logits``.
-        labels: From logits to labels, bool, where that is more than an argmax; else None.
+        rule: Rule in words, with the name ``logits``.
+        labels: Function from logits to labels, bool, where that is more than an argmax; else None.
     """
 
     rule: str
@@ -30,12 +30,12 @@ ARGMAX = Prediction("argmax of logits")
 
 
 def is_segmentor(model: Any) -> bool:
-    """Whether a host's model labels pixels."""
+    """Tell whether a host's model labels pixels."""
     return hasattr(model, "decode_head")
 
 
 def prediction_of(model: Any) -> Prediction:
-    """How a host's model predicts.
+    """Find the rule by which a host's model predicts.
 
     A segmentor with one channel compares its probability with a threshold, shape (N, H, W); a
     classifier of several labels does so for each class, or takes the k likeliest, shape
@@ -68,7 +68,7 @@ def compute_logits(model: Any, inputs: Tensor) -> Tensor:
     slides.
 
     Args:
-        model: In evaluation mode.
+        model: Model in evaluation mode.
         inputs: Shape (N, 3, H, W).
 
     Returns:
@@ -101,9 +101,9 @@ def check_predictions(model: Any, inputs: Tensor, logits: Tensor) -> None:
     """Refuse logits from which other predictions follow than the model's own ``predict`` makes.
 
     Args:
-        model: In evaluation mode.
+        model: Model in evaluation mode.
         inputs: Preprocessed images, shape (N, 3, H, W).
-        logits: Of :func:`compute_logits`, for them.
+        logits: Logits of :func:`compute_logits` for them.
 
     Raises:
         ValueError: If scores or labels differ.
@@ -129,7 +129,7 @@ def check_predictions(model: Any, inputs: Tensor, logits: Tensor) -> None:
 
 
 def _largest(logits: Tensor, number: int) -> Tensor:
-    """Which classes are among the ``number`` largest logits, shape (N, classes), bool."""
+    """Mask of the classes with the ``number`` largest logits, shape (N, classes), bool."""
     indices = logits.topk(number, dim=1).indices
     classes = torch.arange(logits.shape[1], device=logits.device)
     return (indices[..., None] == classes).any(dim=1)

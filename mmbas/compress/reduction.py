@@ -27,9 +27,9 @@ class Reduction:
     """A reduced network: what its config must say and its weights.
 
     Attributes:
-        block_widths: For each block in order ``dict(channels=..., always_open=...)``, the option
+        block_widths: ``dict(channels=..., always_open=...)`` of each block in order, the option
             ``block_widths`` of the backbones.
-        state_dict: Of the whole reduced model.
+        state_dict: Weights of the whole reduced model.
         num_gates: Gates before the reduction.
         num_removed: Gates whose channel was removed.
         num_folded: Gates that are now open for every image.
@@ -43,17 +43,17 @@ class Reduction:
 
     @property
     def has_gates(self) -> bool:
-        """Whether any gate is left."""
+        """Tell whether any gate is left."""
         return self.num_gates > self.num_removed + self.num_folded
 
 
 @dataclass(frozen=True)
 class _Inner:
-    """What is left of one inner representation.
+    """Remainder of one inner representation.
 
     Attributes:
         kept: Its remaining channels, those that are always open first.
-        num_always_open: How many of them are always open.
+        num_always_open: Number of them that are always open.
         silent: No channel opens. A convolution needs one, so one is kept that the next convolution
             ignores: its weights for it are 0.
     """
@@ -77,7 +77,7 @@ def reduce_model(
 
     Args:
         model: Holds one gated backbone; is not changed.
-        open_rates: For each gate's name the fraction of images that each of its gates is open for,
+        open_rates: Fraction of images that each gate is open for, by the name of the gate module,
             shape (G,), 0 to 1.
         min_rate: A channel goes if its gate never opens, or for less than this fraction of the
             images. With 0 the network stays the same on those images.

@@ -1,4 +1,4 @@
-"""What closed gates save, for all gates of a network at once."""
+"""Savings of closed gates, for all gates of a network at once."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ MAX_TABLES = 64
 
 
 class _Key(NamedTuple):
-    """What a table depends on: the costs that come with a gate's output, by identity."""
+    """Key of a table: the costs that come with a gate's output, by identity."""
 
     convs: int
     num_gates: int
@@ -51,7 +51,7 @@ _tables: dict[tuple[_Key, ...], _Table] = {}
 
 
 def open_gates(outputs: Sequence[GateOutput]) -> Tensor:
-    """Which gates are open, shape (N, all gates), bool, on the CPU.
+    """Mask of the open gates, shape (N, all gates), bool, on the CPU.
 
     Args:
         outputs: Outputs of different gates for the same N images, one call each; at least one.

@@ -1,4 +1,4 @@
-"""What a network costs, stage by stage, without data."""
+"""Costs of a network, stage by stage, without data."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ class Cost:
     """Parameters and MACs per image of a part of a network.
 
     Attributes:
-        name: Of the part.
+        name: Name of the part.
         params: Number of parameters.
         dense_macs: With all gates open, gate networks included.
-        gate_macs: Of the gate networks (their pooling too, if asked for).
+        gate_macs: MACs of the gate networks (their pooling too, if asked for).
         closed_macs: With all gates closed.
         macs: With each gate open independently with the given probability.
         open_params: Parameters used on average then: all but weights of closed channels.

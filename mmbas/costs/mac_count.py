@@ -37,12 +37,12 @@ _COUNTED = (_ConvNd, nn.Linear)
 
 @dataclass(frozen=True)
 class ImageCosts:
-    """What each of N images costs.
+    """Costs of each of N images.
 
     Attributes:
         macs: Conditional MACs, shape (N,), float64.
         params: Parameters used, shape (N,), float64.
-        gates: Which gates were open, shape (N, all gates), bool; in any call if there were several.
+        gates: Mask of the gates that were open in any call, shape (N, all gates), bool.
         dense_macs: MACs per image with all gates open.
         dense_params: Parameters of the modules that were called.
     """
@@ -55,7 +55,7 @@ class ImageCosts:
 
 
 class MACCount:
-    """What the forward passes inside :func:`count_macs` cost.
+    """Costs of the forward passes inside :func:`count_macs`.
 
     Args:
         model: Model whose gates are counted.
@@ -188,7 +188,7 @@ def uncounted_modules(model: nn.Module) -> list[str]:
 
 
 def _has_weights(module: nn.Module) -> bool:
-    """Whether a module holds parameters itself; read directly, since it is asked in every count."""
+    """Tell whether a module holds parameters itself; read directly, as every count asks it."""
     return any(parameter is not None for parameter in module._parameters.values())
 
 

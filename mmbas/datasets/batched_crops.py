@@ -82,7 +82,7 @@ class BatchedCrops:
 
     @property
     def metainfo(self) -> dict[str, Any]:
-        """Of the inner data set."""
+        """Facts of the inner data set."""
         metainfo: dict[str, Any] = self.dataset.metainfo
         return metainfo
 

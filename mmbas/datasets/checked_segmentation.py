@@ -20,7 +20,7 @@ class CheckedSegmentation(BaseSegDataset):
     cut off.
 
     Attributes:
-        label_advice: What to do about labels outside the classes.
+        label_advice: Advice about labels outside the classes.
 
     Raises:
         ValueError: If there are no images, an image or an annotation is missing, or, when a sample

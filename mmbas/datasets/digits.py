@@ -37,8 +37,8 @@ class Digits(BaseDataset):
         pipeline: Transforms, or their configs.
         image_size: Height and width in pixels.
         indices: The first so many samples, or the samples to keep; None keeps all.
-        test_mode: As in every OpenMMLab dataset: whether a failing sample is an error.
-        lazy_init: Whether to leave loading to ``full_init()``.
+        test_mode: True if a failing sample is an error, as in every OpenMMLab dataset.
+        lazy_init: True to leave loading to ``full_init()``.
 
     Raises:
         ValueError: If the split is unknown or the size is not positive.

@@ -23,7 +23,7 @@ class HeldOut:
         num_held_out: Images of the held-out part.
         part: ``'held_out'`` or ``'rest'``.
         max_images: Keep only so many of the part; None keeps all.
-        seed: Of the permutation.
+        seed: Seed of the permutation.
 
     Raises:
         ValueError: If part is neither, or the data set has too few images.
@@ -58,7 +58,7 @@ class HeldOut:
 
     @property
     def metainfo(self) -> dict[str, Any]:
-        """Of the whole data set; empty for one of plain torch."""
+        """Facts of the whole data set; empty for one of plain torch."""
         return getattr(self.dataset, "metainfo", {})
 
     def full_init(self) -> None:

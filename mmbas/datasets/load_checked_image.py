@@ -18,7 +18,7 @@ _JPEG_END, _PNG_END = b"\xff\xd9", b"IEND"
 
 
 def is_truncated(data: bytes) -> bool:
-    """Whether a JPEG or PNG file ends before its image does; False for any other format.
+    """Tell whether a JPEG or PNG file ends before its image does; False for other formats.
 
     Looks for the end marker only, a few microseconds for a photograph. Bytes after the
     marker are no error.

@@ -56,8 +56,8 @@ class Canvas:
     What is painted later hides what was painted before, so the far comes first.
 
     Args:
-        height: Of the result, in pixels.
-        width: Of the result, in pixels.
+        height: Height of the result, in pixels.
+        width: Width of the result, in pixels.
         camera: Projects the shapes.
         haze: Colour that distant things fade to.
     """

@@ -57,7 +57,7 @@ def write_street_scenes(
         num_train: Number of training images.
         num_val: Number of validation images.
         size: Height and width in pixels.
-        seed: Of the whole data set.
+        seed: Seed of the whole data set.
 
     Returns:
         The images, in the order in which they were drawn.

@@ -50,14 +50,14 @@ class Run:
     """One training and its test.
 
     Attributes:
-        name: Of its files, unique in the plan.
+        name: Name of its files, unique in the plan.
         method: Runs of one method form a line in the plot.
         config: Path of the config file.
         overrides: Settings that differ from the config, by dotted key.
-        seed: Of the random numbers.
+        seed: Seed of the random numbers.
         data: Name of the data.
-        dense: Whether it is a baseline without gates.
-        amp: Whether it trains in mixed precision.
+        dense: True for a baseline without gates.
+        amp: True for training in mixed precision.
         length: Epochs or iterations; None keeps the config's.
     """
 

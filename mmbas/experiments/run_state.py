@@ -44,7 +44,7 @@ class RunFiles:
 
     @property
     def log(self) -> Path:
-        """What training and test print."""
+        """File for the output of training and test."""
         return self.work_dir / "run.log"
 
     @property
@@ -64,11 +64,11 @@ class RunFiles:
 
     @property
     def test_output(self) -> Path:
-        """What the test writes."""
+        """File that the test writes."""
         return self.work_dir / "test.json"
 
     def finished(self) -> bool:
-        """Whether the result is there.
+        """Tell whether the result is there.
 
         Raises:
             ValueError: If it is the result of other settings.

@@ -26,9 +26,9 @@ class PlanRunner:
     inherits, keeps a second runner from starting it again meanwhile.
 
     Args:
-        files: Of the runs, in the order in which they start.
+        files: Files of the runs, in the order in which they start.
         plan_path: Named in the results as part of the command.
-        parallel: How many run at once.
+        parallel: Number of runs at once.
         threads: CPU threads of each.
         seconds: After that time the processes are stopped; None never.
         report: Called with a line of text when something starts or ends.

@@ -34,7 +34,7 @@ class ChannelGate(Gate):
         in_channels: Channels C of the block's input.
         num_gates: Number of gates, G.
         hidden_channels: Neurons of the hidden layer.
-        temperature: Of the binary concrete relaxation, > 0.
+        temperature: Temperature of the binary concrete relaxation, > 0.
         init_open_prob: Expected open probability at the start, in (0, 1); sets the last bias.
         always_open: Gates that are open for every image. The gate network does not compute them:
             its last layer has an output for each of the others only.
@@ -132,7 +132,7 @@ class ChannelGate(Gate):
             )
 
     def extra_repr(self) -> str:
-        """What ``print(model)`` shows."""
+        """Arguments for ``print(model)``."""
         always_open = self.num_gates - len(self.decided)
         return (
             f"num_gates={self.num_gates}, always_open={always_open}, "

@@ -1,4 +1,4 @@
-"""What a convolution costs.
+"""Costs of a convolution.
 
 MACs are the multiply-accumulates of convolutions and linear layers: output positions times output
 channels times input channels per group times kernel size. Biases, normalisation, activations and
@@ -23,8 +23,8 @@ class GatedConvMACs:
 
     Attributes:
         macs: MACs for one image when all gates are open.
-        inputs: Which of the block's gates stand at the input channels; None if ungated.
-        outputs: Which of the block's gates stand at the output channels; None if ungated.
+        inputs: Gates of the block at the input channels; None if ungated.
+        outputs: Gates of the block at the output channels; None if ungated.
         params: Weights that are used when all gates are open; 0 where gates switch positions of
             the image, not weights.
     """

@@ -1,4 +1,4 @@
-"""What a gate tells its consumers: losses, MAC counts, statistics, fast execution."""
+"""Output of a gate, as losses, MAC counts, statistics and fast execution read it."""
 
 from __future__ import annotations
 

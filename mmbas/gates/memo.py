@@ -1,4 +1,4 @@
-"""What a network knows of the last few image sizes, or of itself."""
+"""Memory of a network: facts about the last few image sizes, or about itself."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ Forced = Tensor | float | None
 
 @dataclass(frozen=True)
 class _Scope:
-    """What holds for the running code.
+    """State of the running code.
 
     Attributes:
         listeners: Called with each gate and its output.
@@ -40,7 +40,7 @@ _SCOPE: ContextVar[_Scope] = ContextVar("mmbas_gates", default=_NOTHING)
 
 
 def is_recording() -> bool:
-    """Whether anybody wants to know what gates decide now."""
+    """Tell whether any listener wants the decisions of gates now."""
     return bool(_SCOPE.get().listeners)
 
 
@@ -51,7 +51,7 @@ def record(gate: Gate, output: GateOutput) -> None:
 
 
 def forced_logits(gate: Gate) -> Forced:
-    """What replaces the logits of ``gate`` now.
+    """Return the logits that are forced on ``gate`` now.
 
     Returns:
         A tensor that broadcasts to (N, G), one number for all gates, or None if nothing does.

@@ -1,4 +1,4 @@
-"""What changes during training."""
+"""Hooks: changes during training."""
 
 from mmbas.hooks.gate_loss_schedule_hook import GateLossScheduleHook
 from mmbas.hooks.gate_monitor_hook import GateMonitorHook

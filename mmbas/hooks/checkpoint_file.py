@@ -1,4 +1,4 @@
-"""Which checkpoint of a training is the newest, and from which one it goes on.
+"""Finds the newest checkpoint of a training, and the one that it goes on from.
 
 Two things make that less than obvious. A process that is killed while it writes leaves a file that
 is not whole, or a record that names a file that is gone. And a folder of checkpoints is renamed or
@@ -22,7 +22,7 @@ _NUMBERED = re.compile(r"(epoch|iter)_(\d+)\.pth")
 
 
 def is_whole_checkpoint(path: Path | str) -> bool:
-    """Whether the file exists and was written to its end.
+    """Tell whether the file exists and was written to its end.
 
     The archives that torch writes end with their table of contents. Files in the format of
     torch < 1.6, which cannot be told from their beginnings, count as whole.
@@ -122,7 +122,7 @@ def record_checkpoint_to_resume(work_dir: Path | str) -> str | None:
     mmengine resumes from what the record names. It is replaced as a whole, never removed.
 
     Raises:
-        ValueError: As :func:`checkpoint_to_resume`; the record stays as it is.
+        ValueError: See :func:`checkpoint_to_resume`; the record stays as it is.
     """
     found = checkpoint_to_resume(work_dir)
     if found is not None and found != _recorded(work_dir):
@@ -134,7 +134,7 @@ def record_checkpoint_to_resume(work_dir: Path | str) -> str | None:
 
 
 def _recorded(work_dir: Path | str) -> str:
-    """What the record in ``work_dir`` names; empty if it is not there or was cut off."""
+    """Name in the record in ``work_dir``; empty if it is not there or was cut off."""
     record = Path(work_dir) / LAST_CHECKPOINT
     if not record.is_file():
         return ""

@@ -19,7 +19,7 @@ class GateLossScheduleHook(ScheduleHook):
     continues with the factors of an uninterrupted one.
 
     Args:
-        windows: By the loss's name in ``model.gate_losses`` the arguments of
+        windows: Names of losses in ``model.gate_losses``, and for each the arguments of
             :class:`mmbas.hooks.LinearWindow`. A loss that is not named keeps the factor 1.
         by_epoch: The windows are in epochs (iteration-accurate all the same), else in iterations.
 
@@ -29,7 +29,7 @@ class GateLossScheduleHook(ScheduleHook):
     """
 
     def changed(self, name: str) -> str:
-        """What the window ``name`` changes, for messages."""
+        """Name of the quantity that the window ``name`` changes, for messages."""
         return f"gate loss {name!r}"
 
     def before_train(self, runner: Any) -> None:

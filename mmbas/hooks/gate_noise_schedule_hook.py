@@ -36,7 +36,7 @@ class GateNoiseScheduleHook(ScheduleHook):
         super().__init__({"noise": window}, by_epoch=by_epoch)
 
     def changed(self, name: str) -> str:
-        """What the window changes, for messages."""
+        """Name of the quantity that the window changes, for messages."""
         return "the gate noise"
 
     def before_train(self, runner: Any) -> None:

@@ -1,4 +1,4 @@
-"""What the hooks have in common that change something over windows of the training."""
+"""Base of the hooks that change something over windows of the training."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class ScheduleHook(Hook):
                 raise ValueError(f"schedule window of {self.changed(name)}: {error}") from error
 
     def changed(self, name: str) -> str:
-        """What the window ``name`` changes, for messages."""
+        """Name of the quantity that the window ``name`` changes, for messages."""
         raise NotImplementedError
 
     def check_windows(self, runner: Any) -> None:

@@ -17,8 +17,8 @@ class LinearWindow:
     Attributes:
         begin: Start of the window, in epochs or iterations, >= 0.
         end: End of the window, >= begin; equal to begin, the factor steps at t = begin.
-        start_factor: In [0, 1].
-        end_factor: In [0, 1].
+        start_factor: Factor before the window, in [0, 1].
+        end_factor: Factor after the window, in [0, 1].
 
     Example:
         >>> from mmbas.hooks import LinearWindow

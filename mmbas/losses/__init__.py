@@ -1,4 +1,4 @@
-"""What shapes and prices the gates."""
+"""Losses that shape and price the gates."""
 
 from mmbas.losses.batch_shaping.loss import (
     BatchShapingLoss,

@@ -1,4 +1,4 @@
-"""What the gate losses share: layers become one row of gates, and losses per gate one number."""
+"""Base of the gate losses: layers become one row of gates, losses per gate one number."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ class PerGateLoss(GateLoss):
 
     Args:
         loss_weight: Factor of the loss, >= 0.
-        reduction: How the losses of single gates become one number: ``'sum'`` over all gates;
+        reduction: Way from the losses of single gates to one number: ``'sum'`` over all gates;
             ``'layer_mean'``, mean over a layer's gates, summed over layers; ``'mean'`` over all
             gates.
 

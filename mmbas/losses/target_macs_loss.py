@@ -24,7 +24,7 @@ def macs_fraction(
     """Average conditional MACs of a batch as a fraction of the dense MACs, differentiable.
 
     Args:
-        gate_outputs: Of all gates of a network, one call each.
+        gate_outputs: Outputs of all gates of a network, one call each.
         dense_macs: MACs per image of the whole network with all gates open.
         noise: Count the gates that were drawn in training. Otherwise those that evaluation would
             choose, ``1[logits > 0]``, with the gradient of ``sigmoid(logits)``.

@@ -43,8 +43,8 @@ def random_gate_batches(
 
     Args:
         model: Holds the gates.
-        shape: Of a batch, (N, 3, H, W).
-        open_fraction: Of the gates, on average.
+        shape: Shape of a batch, (N, 3, H, W).
+        open_fraction: Average fraction of gates that are open.
         vary: Each image and each gate network draws its own open fraction from ``open_fraction``
             +- this; below 0 all are closed, above 1 all open.
     """
@@ -64,9 +64,9 @@ def caller(model: nn.Module, batches: Sequence[Batch], *, layout: str = "nchw") 
     Gates are looked for once, not in every call, which small networks would feel.
 
     Args:
-        model: In evaluation mode.
+        model: Model in evaluation mode.
         batches: Taken in turns.
-        layout: Of the images in memory, a key of ``LAYOUTS``.
+        layout: Layout of the images in memory, a key of ``LAYOUTS``.
     """
     gates = named_gates(model)
     rounds = itertools.cycle(

@@ -1,4 +1,4 @@
-"""Which class of CPU a measurement was made on: the widest unit that convolutions can use."""
+"""Class of the CPU of a measurement: the widest unit that convolutions can use."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def cpu_class(flags: set[str] | None = None) -> str:
     """Class of this CPU, or of one with the given flags.
 
     Args:
-        flags: As /proc/cpuinfo lists them; default: this CPU's.
+        flags: Flags as /proc/cpuinfo lists them; default: this CPU's.
 
     Returns:
         A key of ``CLASSES``, or ``'generic'``.
@@ -39,7 +39,7 @@ def cpu_class(flags: set[str] | None = None) -> str:
 
 
 def has_bfloat16() -> bool:
-    """Whether this CPU multiplies bfloat16 numbers by itself."""
+    """Tell whether this CPU multiplies bfloat16 numbers by itself."""
     return cpu_class() in WITH_BFLOAT16
 
 

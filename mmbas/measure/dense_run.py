@@ -23,7 +23,7 @@ class DenseRun:
     Attributes:
         library: ``torch eager``, ``torch compiled``, ``onnxruntime`` or ``openvino``.
         version: Version of that library.
-        precision: In which convolutions compute: a dtype of torch, or ``int8``.
+        precision: Precision of the convolutions: a dtype of torch, or ``int8``.
         infer: Computes the output of one prepared batch.
         inputs: The batches of images as ``infer`` takes them.
         layout: Memory layout of the images, a key of ``LAYOUTS``.
@@ -78,7 +78,7 @@ class ImageForms:
 
     @property
     def one_shape(self) -> bool:
-        """Whether all batches have the same shape."""
+        """Tell whether all batches have the same shape."""
         return len({images.shape for images in self.images}) == 1
 
 

@@ -25,12 +25,12 @@ TOLERANCE = {"float32": 1e-3, "float16": 0.02, "bfloat16": 0.1}
 
 @dataclass(frozen=True)
 class DenseSettings:
-    """Which runs of the network without gates take part.
+    """Choice of the runs of the network without gates.
 
     Attributes:
         precisions: Names of dtypes of torch, and ``int8``.
-        libraries: Of ``LIBRARIES``; all but torch run on the CPU only.
-        compiled: Whether torch also compiles it, which takes a minute for each precision.
+        libraries: Some of ``LIBRARIES``; all but torch run on the CPU only.
+        compiled: True to compile it with torch too, which takes a minute for each precision.
     """
 
     precisions: tuple[str, ...]
@@ -43,9 +43,9 @@ class DenseRuns:
     """The runs of one network that are ready to be timed, and why others are not.
 
     Attributes:
-        runs: By name.
-        differences: By name the largest difference from eager float32, over the largest output.
-        left_out: By name why it cannot be timed.
+        runs: Runs by name.
+        differences: Largest difference from eager float32 over the largest output, by name.
+        left_out: Reason for which a run cannot be timed, by name.
     """
 
     runs: dict[str, DenseRun] = field(default_factory=dict)
@@ -59,7 +59,7 @@ def dense_runs(plain: nn.Module, images: Sequence[Tensor], settings: DenseSettin
     Args:
         plain: With folded normalisation, float32, in evaluation mode.
         images: Batches of shape (N, 3, H, W), float32, where the network is.
-        settings: Which runs take part.
+        settings: Choice of the runs.
     """
     found, forms = DenseRuns(), ImageForms(images)
     with torch.inference_mode():
@@ -98,7 +98,7 @@ def _recipes(
 
 
 def _one_line(error: Exception) -> str:
-    """What went wrong, without the places in a library's source."""
+    """Text of an error without the places in a library's source."""
     lines = [line.strip() for line in str(error).splitlines()]
     told = [line for line in lines if line and not line.startswith("Exception from")]
     return " ".join(told)[:200] or type(error).__name__

@@ -23,7 +23,7 @@ class GatedWays:
         calls: ``masked`` and the name of each path.
         masked: The network with all channels computed.
         sliced: The accelerated network of each path.
-        left_out: By path why it cannot run the network.
+        left_out: Reason for which a path cannot run the network, by path.
         layout: Memory layout in which the masked network runs.
     """
 
@@ -45,8 +45,8 @@ def gated_ways(
     """Prepare a gated network.
 
     Args:
-        gated: In evaluation mode.
-        batches: What it is timed on, of its dtype and on its device.
+        gated: Gated network in evaluation mode.
+        batches: Batches that it is timed on, of its dtype and on its device.
         paths: Execution paths of the sliced network.
         device: Where it runs.
 

@@ -31,15 +31,15 @@ RIVAL = "rival "  # before the names of the other network's runs
 
 @dataclass(frozen=True)
 class Settings:
-    """What to measure.
+    """Choice of the measurements.
 
     Attributes:
         repeats: Counted calls of each contender.
         paths: Execution paths of the sliced network.
         dense: Runs of the network without gates.
-        per_stage: Whether each stage is timed too.
+        per_stage: True to time each stage too.
         device: Where everything runs.
-        dtype: Of the gated network's weights and images.
+        dtype: Type of the gated network's weights and images.
     """
 
     repeats: int
@@ -61,7 +61,7 @@ def measure(
     Args:
         gated: Float32, in evaluation mode.
         batches: One for each counted call.
-        settings: What to measure.
+        settings: Choice of the measurements.
         rival: Another network without gates, such as a smaller one of about as many MACs, timed in
             the same turns on the same images; gates are taken out if it has any.
 
@@ -115,7 +115,7 @@ def _figures(
     seconds: Seconds,
     settings: Settings,
 ) -> Result:
-    """What is measured of the gated network, and what it depends on."""
+    """Measurements of the gated network, and the settings that they depend on."""
     dtype = str(settings.dtype).removeprefix("torch.")
     own = [batch.to(settings.dtype) for batch in batches]
     plain = plain_twin(gated).to(settings.dtype)

@@ -39,7 +39,7 @@ class TwinFiles:
 
     Args:
         plain: With folded normalisation, float32, in evaluation mode.
-        images: What it is timed on.
+        images: Images that it is timed on.
         folder: Where the files go.
     """
 

@@ -14,8 +14,8 @@ def onnxruntime_run(files: TwinFiles, images: ImageForms, precision: str) -> Den
     """The network in ONNX Runtime, with as many threads as torch uses.
 
     Args:
-        files: Of the network.
-        images: What it is timed on.
+        files: Files of the network.
+        images: Images that it is timed on.
         precision: float32 or int8.
 
     Raises:

@@ -22,8 +22,8 @@ def openvino_run(files: TwinFiles, images: ImageForms, precision: str) -> DenseR
     Left to itself, OpenVINO computes in bfloat16 where the CPU can; so the precision is pinned.
 
     Args:
-        files: Of the network.
-        images: What it is timed on.
+        files: Files of the network.
+        images: Images that it is timed on.
         precision: float32 or bfloat16; int8 for a quantised file, whose other layers compute in
             bfloat16 where the CPU can.
 

@@ -1,4 +1,4 @@
-"""What a network returns, as tensors."""
+"""Results of a network as tensors."""
 
 from __future__ import annotations
 

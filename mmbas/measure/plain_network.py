@@ -32,7 +32,7 @@ def folded_plain(plain: nn.Module, images: Tensor) -> nn.Module:
     where it is another one, since somebody else reads that convolution too, nothing is folded.
 
     Args:
-        plain: In evaluation mode.
+        plain: Network without gates in evaluation mode.
         images: Shape (N, 3, H, W).
     """
     copied = copy.deepcopy(plain).requires_grad_(False)

@@ -29,7 +29,7 @@ def stage_times(
         gated: Float32, in evaluation mode.
         batches: One for each counted call, where the network is.
         path: Execution path of the sliced network.
-        dtype: In which everything is timed.
+        dtype: Type in which everything is timed.
     """
     prefix, backbone = next(
         (name, module) for name, module in gated.named_modules() if isinstance(module, BACKBONES)

@@ -21,7 +21,7 @@ def interleaved_seconds(
     """Time each function ``repeats`` times, in turns, so that drift of the machine hits all alike.
 
     Args:
-        functions: What to time, by name.
+        functions: Functions to time, by name.
         repeats: Counted calls of each, >= 1.
         warmup: Calls of each before that.
         settle: Call each once more, uncounted, before every counted call. It then finds memory

@@ -18,7 +18,7 @@ def eager_run(plain: nn.Module, images: ImageForms, precision: str) -> DenseRun:
 
     Args:
         plain: With folded normalisation, float32, in evaluation mode, where the images are.
-        images: What it is timed on.
+        images: Images that it is timed on.
         precision: Name of a dtype of torch.
     """
     dtype: torch.dtype = getattr(torch, precision)
@@ -42,7 +42,7 @@ def compiled_run(plain: nn.Module, images: ImageForms, precision: str) -> DenseR
 
     Args:
         plain: With folded normalisation, float32, in evaluation mode, where the images are.
-        images: What it is timed on; all of one shape, else it is compiled anew for each.
+        images: Images that it is timed on, all of one shape; else it is compiled for each.
         precision: Name of a dtype of torch.
 
     Raises:

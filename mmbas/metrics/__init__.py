@@ -1,4 +1,4 @@
-"""What evaluators report."""
+"""Metrics that evaluators report."""
 
 from mmbas.metrics.conditional_macs import ConditionalMACs, ConditionalParams
 from mmbas.metrics.gate_statistics import GateStatistics, gate_shares

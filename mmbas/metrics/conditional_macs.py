@@ -15,7 +15,7 @@ from mmbas.registry import METRICS
 
 @METRICS.register_module()
 class ConditionalMACs(BaseMetric):
-    """What the images of a data set cost on average, the whole model counted.
+    """Average cost of the images of a data set, the whole model counted.
 
     Reads ``macs``, ``dense_macs`` and ``open_fraction``, which a model with
     :class:`mmbas.models.GateLossMixin` leaves on each data sample.
@@ -66,7 +66,7 @@ class ConditionalMACs(BaseMetric):
 
 @METRICS.register_module()
 class ConditionalParams(BaseMetric):
-    """How many parameters the images of a data set use on average ("Params" of the paper, table 1).
+    """Parameters that the images of a data set use on average ("Params" of the paper, table 1).
 
     A weight of a convolution is used if its input and its output channel are open for the image.
     All others always count: ungated convolutions, norm layers, the gates themselves, the head.
@@ -96,7 +96,7 @@ class ConditionalParams(BaseMetric):
 
 
 def sample_field(sample: dict[str, Any], key: str) -> Any:
-    """What the model left on a data sample.
+    """Costs that the model left on a data sample.
 
     Raises:
         ValueError: If it is not there, with what to do.

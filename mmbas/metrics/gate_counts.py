@@ -65,7 +65,7 @@ class GateCounts:
 
         Args:
             gates: Shape (N, G), bool.
-            classes: For each image the different classes that are in it.
+            classes: Different classes that are in each image.
         """
         pairs = [(image, label) for image, labels in enumerate(classes) for label in labels]
         if not pairs:
@@ -79,7 +79,7 @@ class GateCounts:
 
         Args:
             gates: Shape (N, G), bool.
-            positions: Of the images in the data set, ascending and larger than those before.
+            positions: Positions of the images in the data set, ascending, larger than any before.
         """
         known = (self.examples < NO_IMAGE).sum(dim=1)
         wanting = (known < NUM_EXAMPLES).nonzero().flatten()

@@ -1,4 +1,4 @@
-"""Which gates are always on, conditional, always off (section 5.4 of the paper), and for whom."""
+"""Shares of gates that are always on, conditional or always off (section 5.4 of the paper)."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def gate_shares(open_rates: NDArray[np.floating[Any]]) -> dict[str, float]:
     """Shares of the gates that are always on, conditional and always off; they sum to 1.
 
     Args:
-        open_rates: For each gate the fraction of images it is open for, shape (G,), G >= 1.
+        open_rates: Fraction of images that each gate is open for, shape (G,), G >= 1.
     """
     always_on = float(np.mean(open_rates > ALWAYS_ON_RATE))
     always_off = float(np.mean(open_rates < ALWAYS_OFF_RATE))
@@ -154,7 +154,7 @@ class GateStatistics(BaseMetric):
 
 
 class _GatesOfImage(NamedTuple):
-    """What is counted of one image: gates and, if given, gate probs, shape (G,)."""
+    """Counted values of one image: gates and, if given, gate probs, shape (G,)."""
 
     gates: Tensor
     probs: Tensor | None

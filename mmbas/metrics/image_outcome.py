@@ -1,4 +1,4 @@
-"""What came of each image: its classes, whether the prediction is right, and the loss."""
+"""Outcome of each image: its classes, if the prediction is right, and the loss."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class ImageOutcome(NamedTuple):
 
     Attributes:
         classes: The different classes that are in it, ascending; empty without ground truth.
-        correct: Of a classifier 1 if the predicted class is among the true ones, else 0; of a
+        correct: 1 if a classifier's predicted class is among the true ones, else 0; for a
             segmentor the share of labelled pixels that are right. NaN without ground truth.
         loss: Cross entropy in nats, for a segmentor the mean over the labelled pixels; with
             several true classes the one of the most probable. NaN without ground truth.

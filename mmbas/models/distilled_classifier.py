@@ -26,7 +26,7 @@ def distillation_loss(
     """``T^2 KL(softmax(teacher / T) || softmax(student / T))``, mean over images; a scalar >= 0.
 
     Args:
-        logits: Of the student, shape (N, num_classes).
+        logits: Logits of the student, shape (N, num_classes).
         teacher_logits: Same shape.
         temperature: T > 0. The factor T^2 keeps the size of the gradient.
 

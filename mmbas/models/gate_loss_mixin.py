@@ -32,12 +32,12 @@ class GateLossMixin(_Host):
         gate_losses: Configs of the gate losses by name, e.g. ``dict(bas=dict(
             type='mmbas.BatchShapingLoss'), l0=dict(type='mmbas.GateL0Loss'))``. The names are those
             the schedule hook and overrides on the command line use; None drops an inherited entry.
-        report_costs: Whether prediction leaves costs and gates on the data samples. It takes a
+        report_costs: True if prediction leaves costs and gates on the data samples. It takes a
             fraction of a millisecond per call; without it the metrics of ``mmbas`` have nothing
             to read.
 
     Attributes:
-        last_gates: By gate name the gates of the last training batch as evaluation would decide,
+        last_gates: Gates of the last training batch as evaluation would decide, by gate name,
             without noise, shape (N, G), bool.
 
     Raises:
@@ -78,7 +78,7 @@ class GateLossMixin(_Host):
         self._dense_macs: dict[tuple[int, ...], int] = {}
 
     def host_losses(self, inputs: Tensor, *args: Any, **kwargs: Any) -> dict[str, Any]:
-        """What the host's ``loss`` computes for a batch ``inputs``, shape (N, 3, H, W)."""
+        """Losses of the host for a batch ``inputs``, shape (N, 3, H, W)."""
         losses: dict[str, Any] = super().loss(inputs, *args, **kwargs)
         return losses
 

@@ -1,4 +1,4 @@
-"""How weights are updated."""
+"""Updates of the weights."""
 
 from mmbas.optim.bfloat16_optim_wrapper import BFloat16OptimWrapper
 

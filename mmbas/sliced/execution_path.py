@@ -1,4 +1,4 @@
-"""Which implementation runs a sliced backbone."""
+"""Choice of the implementation that runs a sliced backbone."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ PATHS = ("auto", "native", "torch", "triton")
 
 
 class Execution(Protocol):
-    """What each implementation is: a function of the images and of what replaces gate logits."""
+    """Type of each implementation: a function of the images and of forced gate logits."""
 
     def __call__(
         self, x: Tensor, forced_logits: Sequence[Tensor | float | None]
@@ -23,7 +23,7 @@ class Execution(Protocol):
 
         Args:
             x: Images, shape (N, 3, H, W).
-            forced_logits: For each gated block what replaces its logits, or None.
+            forced_logits: Replacement of each gated block's logits, or None.
 
         Returns:
             The feature maps of the stages ``out_indices``, and for each gated block its logits,
@@ -38,7 +38,7 @@ def choose_execution(
     """Prepare a backbone for a path.
 
     Args:
-        backbone: In evaluation mode with folded normalisation.
+        backbone: Backbone in evaluation mode with folded normalisation.
         path: One of ``PATHS``.
         dtype: In which the native kernels compute; None is the one of the weights.
 

@@ -1,4 +1,4 @@
-"""Whether a sliced backbone gives what the original one gives: tried on small random images."""
+"""Compares a sliced backbone with the original one on small random images."""
 
 from __future__ import annotations
 

@@ -30,7 +30,7 @@ class SlicedBackbone(nn.Module):
     :func:`mmbas.sliced.accelerate`.
 
     Args:
-        backbone: In evaluation mode with folded normalisation; taken over, not copied.
+        backbone: Backbone in evaluation mode with folded normalisation; taken over, not copied.
         path: See :func:`mmbas.sliced.accelerate`.
         dtype: In which the native kernels compute; None is the one of the weights.
         num_params: Number of the backbone's parameters before its normalisation was folded.
@@ -144,12 +144,12 @@ class SlicedBackbone(nn.Module):
         self._prepare()
 
     def extra_repr(self) -> str:
-        """What ``print(model)`` shows."""
+        """Arguments for ``print(model)``."""
         return f"path={self.path!r}"
 
 
 def _is_fake(x: Tensor) -> bool:
-    """Whether a tensor only stands for one, as in torch.export."""
+    """Tell whether a tensor only stands for one, as in torch.export."""
     return isinstance(x, FakeTensor | FunctionalTensor)
 
 

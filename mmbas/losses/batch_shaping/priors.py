@@ -208,8 +208,8 @@ class NormalPrior(Prior):
     of probs could match it. In float32 the CDF is exact to about 3e-7 / std.
 
     Args:
-        mean: Of the normal before the cut, may lie outside (0, 1).
-        std: Of the normal before the cut, > 0.
+        mean: Mean of the normal before the cut, may lie outside (0, 1).
+        std: Standard deviation of the normal before the cut, > 0.
 
     Raises:
         ValueError: If std <= 0, or less than 0.1 % of the normal lies inside (0, 1).

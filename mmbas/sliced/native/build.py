@@ -38,7 +38,7 @@ class Unit:
 
     Attributes:
         source: The file; headers stand beside it.
-        flags: What the compiler takes for it alone.
+        flags: Compiler flags for it alone.
     """
 
     source: Path
@@ -54,7 +54,7 @@ def build_library(name: str, units: Sequence[Unit]) -> ctypes.CDLL:
     """A library, from the cache or compiled now (seconds).
 
     Args:
-        name: How its file begins.
+        name: Start of its file's name.
         units: Its source files, in one folder.
 
     Raises:

@@ -1,4 +1,4 @@
-"""Whether the native kernels can run a backbone."""
+"""Tests if the native kernels can run a backbone."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ def covered_description(
     """The parts of a backbone that the kernels can run.
 
     Args:
-        backbone: In evaluation mode, its normalisation folded.
-        dtypes: Those that its weights may have.
+        backbone: Backbone in evaluation mode, its normalisation folded.
+        dtypes: Types that its weights may have.
 
     Raises:
         UnsupportedError: If they cannot.

@@ -64,7 +64,7 @@ class FeatureMap:
         level: Their size.
         phases: Planes per channel: 4 for the input of a convolution of stride 2.
         channels: Most channels that it holds.
-        offset: Of pixel (0, 0) of channel 0, in floats from the workspace; set at the end.
+        offset: Place of pixel (0, 0) of channel 0, in floats from the workspace; set at the end.
     """
 
     level: Level
@@ -108,7 +108,7 @@ class FeatureMaps:
 
         Args:
             role: Maps of one role are never needed at the same time.
-            channels: How many.
+            channels: Number of channels.
             size: (H, W), of one phase if there are four.
             phases_of: Size of the map that is split in four phases. Maps of different sizes leave
                 different parts of the phases unwritten, and those must stay zero.
@@ -133,8 +133,8 @@ def tap_offsets(conv: nn.Conv2d, level: Level) -> Tensor:
     """Shift of each tap of ``conv`` into its input, in floats; int64.
 
     Args:
-        conv: Of stride 1, or of stride 2 with an input of four phases.
-        level: Of the output.
+        conv: Convolution of stride 1, or of stride 2 with an input of four phases.
+        level: Level of the output.
     """
     shifts = tap_shifts(conv)
     offsets = [

@@ -1,4 +1,4 @@
-"""Which instruction sets the native kernels can be compiled for, and which of them this CPU has."""
+"""Instruction sets that the native kernels can be compiled for, and those of this CPU."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ class InstructionSet:
     """An instruction set.
 
     Attributes:
-        name: As ``MMBAS_NATIVE_ISA`` names it.
+        name: Name in ``MMBAS_NATIVE_ISA``.
         cpu_flags: Flags of /proc/cpuinfo that it takes.
-        compiler_flags: What makes g++ use it.
+        compiler_flags: Flags that make g++ use it.
     """
 
     name: str

@@ -19,7 +19,7 @@ MAX_LANES = 16
 
 
 class Kind(IntEnum):
-    """What an operation does; see plan.h."""
+    """Kind of an operation; see plan.h."""
 
     SPLIT = 0
     CONV = 1
@@ -104,7 +104,7 @@ def address(tensor: Tensor, dtype: torch.dtype) -> int:
 
     Args:
         tensor: Dense, on the CPU, at least as long as it is used.
-        dtype: What the kernels take the values for.
+        dtype: Type as which the kernels read the values.
 
     Raises:
         RuntimeError: If the tensor is not as described.

@@ -1,4 +1,4 @@
-"""Which feature maps share memory, because they are needed at different times."""
+"""Memory that feature maps share, because they are needed at different times."""
 
 from __future__ import annotations
 

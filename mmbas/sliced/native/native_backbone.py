@@ -112,7 +112,7 @@ class NativeBackbone:
 
         Args:
             x: Images, shape (N, 3, H, W), float32, on the CPU.
-            forced_logits: For each gate, in order, None or what replaces its logits: a number or a
+            forced_logits: Replacement of each gate's logits, in order, or None: a number or a
                 tensor that broadcasts to (N, G). The gate networks run all the same.
 
         Returns:

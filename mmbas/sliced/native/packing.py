@@ -20,7 +20,7 @@ class PackedConv:
         conv: The module.
         weights: OIHW, or [O / rows][I][taps][rows] with zeros for missing outputs.
         bias: Shape (O,).
-        packed: Which of the two.
+        packed: Choice of the two.
     """
 
     conv: nn.Conv2d

@@ -19,7 +19,7 @@ MAX_LISTS = 2  # of one gate: a bottleneck's
 
 @dataclass(frozen=True)
 class Plan:
-    """What the kernels need to know for one image size.
+    """Data that the kernels need for one image size.
 
     Attributes:
         ops: Array of operations.
@@ -64,7 +64,7 @@ def finish_plan(draft: Draft, *, threads: int) -> Plan:
 
 
 def _scratch_floats(draft: Draft, threads: int) -> int:
-    """What gates and max pooling need; one of them runs at a time."""
+    """Memory for gates and max pooling, of which one runs at a time."""
     gates = [step.op.in_channels + step.op.hidden for step in draft.steps]
     rows = [threads * (step.source.level.width + 16) for step in draft.steps if step.source]
     return max(gates + rows)

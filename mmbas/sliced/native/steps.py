@@ -21,10 +21,10 @@ class Step:
     """An operation before its feature maps have a place.
 
     Attributes:
-        op: What the kernels get; offsets and grids are filled in at the end.
+        op: Operation for the kernels; offsets and grids are filled in at the end.
         source: Feature map that is read; None for the image and for a gate.
         target: Feature map that is written; None for an output tensor and for a gate.
-        weights: Of a convolution or gate.
+        weights: Weights of a convolution or gate.
     """
 
     op: OpStruct
@@ -40,8 +40,8 @@ class Value:
     Attributes:
         map: Its memory.
         channels: All of them, open or not.
-        open_list: Which list tells the open ones.
-        step: What wrote it.
+        open_list: List that tells the open ones.
+        step: Step that wrote it.
     """
 
     map: FeatureMap
@@ -61,7 +61,7 @@ class Draft:
 
     Attributes:
         maps: Memory that they use.
-        steps: In order.
+        steps: Steps in order.
         output_shapes: (C, H, W) of each output.
         max_channels: Largest number of channels or gates anywhere.
     """
@@ -208,7 +208,7 @@ class _Writer:
         return self._conv(shortcut.layer.conv, x, role=role)
 
     def _gate(self, gate: Gate, gated: Sequence[slice | None], x: Value) -> list[int]:
-        """Which list holds the open channels after each convolution but the last."""
+        """List that holds the open channels after each convolution but the last."""
         weights = self.weights.of_gate(gate)
         x.step.op.pool = True
         op = OpStruct(
@@ -240,5 +240,5 @@ def _strided(size: Size, stride: int) -> Size:
 
 
 def _halo(conv: nn.Conv2d) -> int:
-    """How far a convolution reads beyond the borders of its input, or of a phase of it."""
+    """Pixels that a convolution reads beyond the borders of its input, or of a phase of it."""
     return max(abs(shift) for shift, _ in tap_shifts(conv))

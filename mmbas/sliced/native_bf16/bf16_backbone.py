@@ -47,7 +47,7 @@ class Bf16Backbone:
 
     Attributes:
         weight_bytes: Memory of the copied weights.
-        kernels: Which kernels run: ``'amx'``, ``'avx512_bf16'`` or ``'portable'``.
+        kernels: Name of the kernels: ``'amx'``, ``'avx512_bf16'`` or ``'portable'``.
 
     Raises:
         ValueError: If :func:`why_unsupported` has a reason, or the kernels do not cover it.
@@ -79,7 +79,7 @@ class Bf16Backbone:
 
         Args:
             x: Images, shape (N, 3, H, W), float32 or bfloat16, on the CPU.
-            forced_logits: For each gate, in order, None or what replaces its logits: a number or a
+            forced_logits: Replacement of each gate's logits, in order, or None: a number or a
                 tensor that broadcasts to (N, G). The gate networks run all the same.
 
         Returns:

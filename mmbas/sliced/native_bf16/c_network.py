@@ -24,7 +24,7 @@ class CNetwork:
     """A backbone as the C interface takes it: convolutions with float32 weights, and how they join.
 
     Args:
-        description: Of a backbone whose normalisation is folded.
+        description: Description of a backbone whose normalisation is folded.
 
     Attributes:
         struct: Points to tensors that live as long as this object.

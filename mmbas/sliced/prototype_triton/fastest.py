@@ -18,7 +18,7 @@ Choice = TypeVar("Choice")
 
 
 def timing_possible(device: torch.device) -> bool:
-    """Whether there is a GPU to time: not in the interpreter.
+    """Tell whether there is a GPU to time: not in the interpreter.
 
     Raises:
         RuntimeError: If a CUDA graph is being captured; timing synchronises.
@@ -58,7 +58,7 @@ def fastest(
     """The candidate with the least time on the current GPU.
 
     Args:
-        candidates: What to call; one that asks for more than the GPU has is passed over.
+        candidates: Functions to call; one that asks for more than the GPU has is passed over.
         time: :func:`gpu_ms` or :func:`call_ms`.
 
     Raises:

@@ -20,13 +20,13 @@ PAD = 16  # of compact channels; the kernels' vectors rely on it
 
 @dataclass(frozen=True)
 class Tile:
-    """How one program of the kernel works; see :func:`gated_conv_kernel`.
+    """Work of one program of the kernel; see :func:`gated_conv_kernel`.
 
     Attributes:
         m: Output positions.
         n: Output channels.
         k: Input channels per step.
-        warps: Of a program.
+        warps: Warps of a program.
         stages: Steps whose loads are in flight.
     """
 
@@ -37,7 +37,7 @@ class Tile:
     stages: int
 
     def num_stages(self, *, in_gated: bool) -> int:
-        """What Triton must be told: it spreads a list and the weights behind it over two stages."""
+        """Number for Triton, which spreads a list and the weights behind it over two stages."""
         return 2 * self.stages - 1 if in_gated else self.stages
 
 
@@ -56,7 +56,7 @@ INTERPRETED_TILE = Tile(128, 64, 128, warps=1, stages=1)  # it is slow per step,
 
 @dataclass(frozen=True)
 class OpenChannels:
-    """Which channels of an inner representation are open in each image.
+    """Open channels of an inner representation in each image.
 
     Attributes:
         lists: Channels, (N, P), int32: the open ones ascending, then zeros; P is the number of
@@ -73,7 +73,7 @@ def list_open_channels(logits: Tensor, gated: slice) -> OpenChannels:
 
     Args:
         logits: Gate logits of a block, (N, G); a gate is open where its logit is > 0.
-        gated: Which of the gates switch this representation.
+        gated: Gates that switch this representation.
     """
     first, stop, _ = gated.indices(logits.shape[1])
     pitch = triton.cdiv(stop - first, PAD) * PAD
@@ -218,7 +218,7 @@ class GatedConv:
 
 
 def float32_precision() -> str:
-    """Of float32 products, as cuDNN's convolutions have it: TF32 unless that is switched off."""
+    """Precision of float32 products, as in cuDNN's convolutions: TF32 unless switched off."""
     cudnn = torch.backends.cudnn
     if hasattr(cudnn, "conv"):  # newer releases; the old flag is an error where both are used
         return "tf32" if cudnn.conv.fp32_precision == "tf32" else "ieee"

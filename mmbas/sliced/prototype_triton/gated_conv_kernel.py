@@ -108,7 +108,7 @@ def gated_conv_kernel(
 
     Args:
         x: Activation, (N, height, width, in_pitch).
-        weight: In any layout, see the strides.
+        weight: Weights in any layout, see the strides.
         bias: (all output channels,).
         residual: (N, out_height, out_width, out_pitch), added before the ReLU.
         out: Out: (N, out_height, out_width, out_pitch).
@@ -116,23 +116,23 @@ def gated_conv_kernel(
         in_counts: (N,).
         out_lists: Open output channels, (N, out_pitch); unused unless ``out_gated``, as out_counts.
         out_counts: (N,).
-        height: Of the input.
-        width: Of the input.
+        height: Height of the input.
+        width: Width of the input.
         in_pitch: Input channels, rounded up to 16 if gated.
-        out_height: Of the output.
-        out_width: Of the output.
+        out_height: Height of the output.
+        out_width: Width of the output.
         out_pitch: Output channels, rounded up to 16 if gated.
         tap_stride: Elements of ``weight`` from one tap of the kernel to the next.
         in_stride: Elements from one input channel to the next.
         out_stride: Elements from one output channel to the next.
         kernel_size: Height and width of the kernel.
-        stride: In both directions, as padding and dilation.
+        stride: Stride in both directions, as padding and dilation.
         padding: Zeros on each side.
         dilation: Pixels between taps.
         in_gated: Sum over the open input channels only.
         out_gated: Compute the open output channels only.
         has_residual: Add ``residual``.
-        precision: Of float32 products: 'tf32' or 'ieee'.
+        precision: Precision of float32 products: 'tf32' or 'ieee'.
         upcast: Multiply in float32 (Triton's interpreter cannot multiply bfloat16).
         block_m: Output positions of a tile, power of two >= 16, as the next two.
         block_n: Output channels of a tile.

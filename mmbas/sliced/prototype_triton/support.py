@@ -16,7 +16,7 @@ DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 
 
 def interpreted() -> bool:
-    """Whether Triton interprets its kernels on the CPU; set before Triton is first imported."""
+    """Tell whether Triton interprets its kernels on the CPU; set before it is first imported."""
     return os.environ.get("TRITON_INTERPRET") == "1"
 
 
@@ -24,7 +24,7 @@ def why_unsupported(backbone: nn.Module) -> str | None:
     """Why a backbone cannot run on the Triton path: a clause for a message; None if it can.
 
     Args:
-        backbone: In evaluation mode, its norm layers folded into the convolutions
+        backbone: Backbone in evaluation mode, its norm layers folded into the convolutions
             (:func:`mmbas.sliced.folding.fold_norms`).
     """
     try:

@@ -26,7 +26,7 @@ class TritonBackbone:
     """Runs a prepared backbone; equal to its masked forward pass.
 
     Args:
-        backbone: In evaluation mode, norm layers folded into the convolutions, on a GPU (or on the
+        backbone: Backbone in evaluation mode with folded norm layers, on a GPU (or on the
             CPU with ``TRITON_INTERPRET=1``). Its weights are put into channels_last; those of
             convolutions whose inputs alone are gated are held once more in another layout.
         way: ``'sliced'`` or ``'masked'`` for every block; None takes the faster one, measured
@@ -59,7 +59,7 @@ class TritonBackbone:
 
     @property
     def ways(self) -> list[dict[object, str]]:
-        """What was measured to be faster: for each gated block, by input shape and precision."""
+        """Faster way of each gated block as measured, by input shape and precision."""
         gated = [gated for stage in self._stages for _, gated in stage if gated is not None]
         return [dict(block._ways) for block in gated]
 
@@ -71,7 +71,7 @@ class TritonBackbone:
 
         Args:
             x: Images, (N, 3, H, W), of the device and type of the weights at construction.
-            forced_logits: For each gated block in order what replaces its logits (its gate runs
+            forced_logits: Replacement of each gated block's logits, in order (its gate runs
                 all the same); a tensor broadcasts to (N, G); None keeps them.
 
         Returns:
@@ -123,7 +123,7 @@ class TritonBackbone:
             )
 
     def _stem(self, x: Tensor) -> Tensor:
-        """What precedes the stages."""
+        """Layers before the stages."""
         for layer in self.description.stem:
             x = F.relu(layer.conv(x), inplace=True)
         return F.max_pool2d(x, 3, 2, 1) if self.description.max_pool else x

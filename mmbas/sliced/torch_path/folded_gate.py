@@ -25,7 +25,7 @@ class FoldedChannelGate:
     """Pool and two linear layers: a third of the time of the module's calls.
 
     Args:
-        gate: In evaluation mode.
+        gate: Gate in evaluation mode.
     """
 
     def __init__(self, gate: ChannelGate) -> None:

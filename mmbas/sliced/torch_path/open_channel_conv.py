@@ -38,8 +38,8 @@ class OpenChannels:
     """Indices of the open channels between two convolutions; index C is the zero channel.
 
     Attributes:
-        outputs: What the first convolution computes, shape (K,), K a multiple of 16 or 0.
-        inputs: What a 3x3 convolution without output gates takes of them, the first (L,), L a
+        outputs: Channels that the first convolution computes, shape (K,), K a multiple of 16 or 0.
+        inputs: Channels that a 3x3 convolution without output gates reads, the first (L,), L a
             multiple of 4 or 0.
     """
 
@@ -68,8 +68,8 @@ class OpenChannelConv:
 
     Args:
         conv: Ungrouped, zero-padded.
-        gated_inputs: Whether a gate stands at its input channels.
-        gated_outputs: Whether a gate stands at its output channels.
+        gated_inputs: True if a gate stands at its input channels.
+        gated_outputs: True if a gate stands at its output channels.
         scratch: Where weights and patches are gathered.
     """
 
@@ -107,7 +107,7 @@ class OpenChannelConv:
         Args:
             x: One image, shape (H, W, K), contiguous: the outputs of the convolution before.
             inputs: The open ones among its channels; None if there are all.
-            outputs: Those of the output channels to compute.
+            outputs: Output channels to compute.
 
         Returns:
             Shape (H', W', number of output channels), contiguous.

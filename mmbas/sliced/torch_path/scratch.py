@@ -24,8 +24,8 @@ class Scratch(threading.local):
         """Uninitialised tensor of the dtype and device of ``like``, valid until the next take.
 
         Args:
-            name: Which buffer; it grows to the largest tensor taken.
-            shape: Of the tensor.
+            name: Name of the buffer, which grows to the largest tensor taken.
+            shape: Shape of the tensor.
             like: Gives dtype and device.
         """
         numel = math.prod(shape)

@@ -57,7 +57,7 @@ class TorchBlock:
         Args:
             x: Shape (N, H, W, C).
             forced: Replaces the logits.
-            keep_input: Whether ``x`` must not be overwritten.
+            keep_input: True if ``x`` must not be overwritten.
         """
         x_nchw = x.permute(0, 3, 1, 2)
         if self.compute_logits is None:
@@ -113,7 +113,7 @@ class TorchBackbone:
     """A backbone that skips closed channels; any device and floating-point dtype.
 
     Args:
-        backbone: In evaluation mode with folded normalisation. Its weights become channels_last.
+        backbone: Backbone in evaluation mode with folded norms. Its weights become channels_last.
     """
 
     def __init__(self, backbone: Backbone) -> None:
@@ -132,7 +132,7 @@ class TorchBackbone:
 
         Args:
             x: Images, shape (N, 3, H, W).
-            forced_logits: For each gated block what replaces its logits, or None.
+            forced_logits: Replacement of each gated block's logits, or None.
 
         Returns:
             The feature maps of the stages ``out_indices``, and for each gated block its logits.
@@ -153,7 +153,7 @@ class TorchBackbone:
         return tuple(outs), all_logits
 
     def _stem(self, x: Tensor) -> Tensor:
-        """What comes before the first stage."""
+        """Layers before the first stage."""
         *layers, last = self.description.stem
         for layer in layers:
             x = F.relu(layer.conv(x), inplace=True)
