@@ -22,7 +22,10 @@ from mmbas.sliced.native.instruction_sets import InstructionSet, cpu_description
 FOLDER = Path(__file__).parent / "kernels"
 MAIN_SOURCE = FOLDER / "network.cpp"
 # No -ffast-math: at link time it switches the whole process to flushing denormals to zero.
-FLAGS = ("-std=c++17", "-O3", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=fast")
+FLAGS = ("-std=c++17", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=fast")
+RELEASE_FLAGS = ("-O3", "-DNDEBUG")
+DEBUG_FLAGS = ("-O1", "-g")  # with assertions of what each kernel takes for granted
+DEBUG_VARIABLE = "MMBAS_NATIVE_DEBUG"
 COMPILE_FLAGS = ("-fPIC", "-fopenmp", "-Wno-psabi", "-Wno-unknown-pragmas")
 COMPILE_SECONDS = 600
 DIGEST_BYTES = 32
@@ -142,9 +145,11 @@ def _commands(compiler: tuple[str, ...], units: Sequence[Unit], library: Path) -
     """Compile, then link: with PyTorch's own OpenMP, for two of them would spin side by side."""
     runtime = _loaded_openmp()
     openmp = ["-fopenmp"] if runtime is None else [runtime, f"-Wl,-rpath,{Path(runtime).parent}"]
+    debug = os.environ.get(DEBUG_VARIABLE) == "1"
+    flags = [*FLAGS, *(DEBUG_FLAGS if debug else RELEASE_FLAGS)]
     objects = [str(library.with_name(f"{unit.source.stem}.o")) for unit in units]
     compile_units = [
-        [*compiler, *FLAGS, *unit.flags, *COMPILE_FLAGS, "-c", str(unit.source), "-o", target]
+        [*compiler, *flags, *unit.flags, *COMPILE_FLAGS, "-c", str(unit.source), "-o", target]
         for unit, target in zip(units, objects, strict=True)
     ]
     return [*compile_units, [*compiler, "-shared", *objects, *openmp, "-o", str(library)]]

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import ctypes
 import threading
-from ctypes import POINTER, Structure, c_int, c_int32, c_int64, c_void_p
+from ctypes import POINTER, Structure, c_char_p, c_int, c_int32, c_int64, c_void_p
 from dataclasses import dataclass
 from enum import IntEnum
 
 import torch
 from torch import Tensor
 
-from mmbas.sliced.native.build import load_library
+from mmbas.sliced.native.build import BuildError, load_library
 from mmbas.sliced.native.instruction_sets import InstructionSet
 
 LOOK_AHEAD = 8  # kLookAhead of team.h
@@ -92,11 +92,14 @@ class CallStruct(Structure):
         ("list_stride", c_int64),
         ("pools_offset", c_int64),
         ("pool_stride", c_int64),
-        ("op_seconds", c_void_p),
+        ("workspace_floats", c_int64),
         ("num_images", c_int32),
         ("num_threads", c_int32),
         ("num_workspaces", c_int32),
     )
+
+
+STRUCTURES = (GridStruct, OpStruct, CallStruct)
 
 
 def address(tensor: Tensor, dtype: torch.dtype) -> int:
@@ -130,6 +133,32 @@ class Library:
     rows: int
 
 
+class _FieldStruct(Structure):
+    """``Field`` of fields.h."""
+
+    _fields_ = (("name", c_char_p), ("offset", c_int32), ("size", c_int32))
+
+
+def fields_in_c(handle: ctypes.CDLL, which: int) -> list[tuple[str, int, int]]:
+    """Name, offset and size of each field of a structure, as the library was compiled.
+
+    Args:
+        handle: The library.
+        which: Place of the structure in ``STRUCTURES``.
+    """
+    fields = POINTER(_FieldStruct)()
+    count = handle.mmbas_fields(which, ctypes.byref(fields))
+    return [(fields[i].name.decode(), fields[i].offset, fields[i].size) for i in range(count)]
+
+
+def fields_in_python(structure: type[Structure]) -> list[tuple[str, int, int]]:
+    """Name, offset and size of each field of a structure."""
+    names = [field[0] for field in structure._fields_]
+    return [
+        (name, getattr(structure, name).offset, getattr(structure, name).size) for name in names
+    ]
+
+
 _lock = threading.Lock()
 _libraries: dict[str, Library] = {}
 
@@ -150,6 +179,7 @@ def _load(isa: InstructionSet) -> Library:
     handle = load_library(isa)
     handle.mmbas_run.argtypes = [POINTER(OpStruct), c_int, POINTER(CallStruct)]
     handle.mmbas_run.restype = None
-    if handle.mmbas_op_bytes() != ctypes.sizeof(OpStruct):
-        raise RuntimeError("expected OpStruct to mirror plan.h, but their sizes differ")
+    for which, structure in enumerate(STRUCTURES):
+        if fields_in_c(handle, which) != fields_in_python(structure):
+            raise BuildError(f"{structure.__name__} does not mirror plan.h")
     return Library(handle, handle.mmbas_rows())

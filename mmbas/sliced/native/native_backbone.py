@@ -194,6 +194,7 @@ def _make_call(
         list_stride=plan.lists[1],
         pools_offset=plan.pools[0],
         pool_stride=plan.pools[1],
+        workspace_floats=plan.workspace_floats,
         num_images=len(x),
         num_threads=threads,
         num_workspaces=len(memory),

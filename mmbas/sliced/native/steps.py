@@ -202,7 +202,8 @@ class _Writer:
     def _shortcut(self, shortcut: Shortcut, x: Value, role: str) -> Value:
         if shortcut.layer is None:
             return self._subsample(x, x.channels + shortcut.num_new_channels, role=role)
-        pooling = 1 if shortcut.pool is None else int(shortcut.pool.kernel_size)
+        pooling = 1 if shortcut.pool is None else shortcut.pool.kernel_size
+        assert isinstance(pooling, int)  # what is covered
         if pooling > 1:
             x = self._pool(Kind.AVG_POOL, x, pooling, role="shortcut")
         return self._conv(shortcut.layer.conv, x, role=role)

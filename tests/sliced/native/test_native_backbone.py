@@ -1,6 +1,8 @@
 """The native kernels compute what the masked network computes, on every instruction set here."""
 
+import gc
 import random
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
@@ -17,6 +19,7 @@ from mmbas.sliced.folding import folded
 from mmbas.sliced.native import NativeBackbone, memory_sharing
 from mmbas.sliced.native.build import BuildError, find_compiler
 from mmbas.sliced.native.instruction_sets import ENVIRONMENT_VARIABLE, available
+from mmbas.sliced.native.native_backbone import MAX_PLANS
 
 GATE = dict(type="mmbas.ChannelGate")
 BN = dict(type="BN")
@@ -264,6 +267,31 @@ def test_weights_are_copied_once():
     model = randomize(GatedResNet(18))
     own = sum(parameter.numel() * 4 for parameter in model.parameters())
     assert 0.99 * own < NativeBackbone(model).weight_bytes < 1.03 * own
+
+
+def test_only_the_last_sizes_are_kept():
+    torch.manual_seed(0)
+    model = randomize(GatedResNetCifar(8))
+    native = NativeBackbone(model)
+    forced = [None] * len(named_gates(model))
+    threads = torch.get_num_threads()
+    kept = {}
+
+    def run(side):
+        assert_same(model, torch.randn(1, 3, side, 8), forced, native=native)
+        kept[side] = weakref.ref(native._workspaces_for((side, 8, threads)))
+        gc.collect()
+        return [side for side, plan in kept.items() if plan() is not None]
+
+    assert MAX_PLANS >= 2
+    sides = range(8, 8 + MAX_PLANS)
+    for side in sides:
+        run(side)
+    assert run(sides[0]) == list(sides)  # used again, so the second is now the oldest
+    assert run(40) == [sides[0], *sides[2:], 40]
+    assert run(41) == [sides[0], *sides[3:], 40, 41]
+    for side in range(50, 80):
+        assert len(run(side)) == MAX_PLANS
 
 
 def test_wrong_inputs_are_refused():

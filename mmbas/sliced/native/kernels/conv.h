@@ -16,11 +16,26 @@ struct Conv {
     float *pool;  // this thread's sums, kLanes per channel, or null
 
     Conv(const Op &op, const Team &team)
-        : op(op), in(team.floats(op.in)), out(team.floats(op.out)),
+        : op(op), in(team.floats(op.in_offset)), out(team.floats(op.out_offset)),
           in_list(op.in_list < 0 ? op.all : team.list(op.in_list)),
           out_list(team.list(op.out_list)), num_in(team.count(op.in_list, op.in_channels)),
-          num_out(team.count(op.out_list, op.out_channels)),
-          pool(op.pool ? team.pool() : nullptr) {}
+          num_out(team.count(op.out_list, op.out_channels)), pool(op.pool ? team.pool() : nullptr) {
+        check(team);
+    }
+
+    void check(const Team &team) const {
+        assert(op.weights && op.bias && op.tap_offsets && op.mask && op.all);
+        assert(op.taps > 0 && op.in_channels > 0 && op.out_channels > 0);
+        assert(0 <= num_in && num_in <= op.in_channels);
+        assert(0 <= num_out && num_out <= op.out_channels);
+        assert(!(op.packed && out_list));  // blocks of outputs cannot be picked apart
+        for (int i = 0; i < num_in; i++) assert(0 <= in_list[i] && in_list[i] < op.in_channels);
+        for (int i = 0; out_list && i < num_out; i++)
+            assert(0 <= out_list[i] && out_list[i] < op.out_channels);
+        team.check_planes(op.out_offset, op.out_grid, num_out);
+        for (int t = 0; t < op.taps; t++)
+            team.check_planes(op.in_offset + op.tap_offsets[t], op.in_grid, num_in > 0);
+    }
 
     // The channel of an output plane; of the last one for rows beyond it, which are not stored.
     int out_channel(int i) const {

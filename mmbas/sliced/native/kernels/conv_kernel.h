@@ -16,7 +16,8 @@
 constexpr int kRows = 6;  // most rows; with kVecs vectors each they fill the registers
 
 // Accumulators of WIDTH positions: full vectors, and a half one for the end of a plane.
-template <int ROWS, int VECS, bool HALF> struct Accumulators {
+template <int ROWS, int VECS, bool HALF>
+struct Accumulators {
     Vec full[ROWS][VECS + 1];  // the last is not used, but an array must not be empty
     HalfVec half[ROWS];
 };
@@ -63,7 +64,8 @@ static inline void multiply(const Conv &conv, int row, int64_t position,
 }
 
 // Adds what is there, applies ReLU, clears padding, stores; returns what it stored.
-template <class V> static inline V finish(const Op &op, V v, float *out, const int32_t *mask) {
+template <class V>
+static inline V finish(const Op &op, V v, float *out, const int32_t *mask) {
     if (op.accumulate) v += load<V>(out);
     if (op.relu) v = relu(v);
     v = keep(v, mask);

@@ -15,6 +15,7 @@ static inline float dot(const float *a, const float *b, int n) {
 }
 
 static void fill_list(int32_t *list, const float *logits, int num_gates) {
+    assert(num_gates >= 0);
     int n = 0;
     for (int g = 0; g < num_gates; g++) {
         list[1 + n] = g;
@@ -27,6 +28,9 @@ static void fill_list(int32_t *list, const float *logits, int num_gates) {
 // logits = W2 relu(W1 mean + b1) + b2; `forced` replaces them afterwards.
 static void run_gate(const Op &op, const Team &team, float *logits, const float *forced) {
     if (team.rank != 0) return;
+    assert(op.weights && op.bias && op.weights2 && op.bias2 && logits);
+    assert(0 <= op.num_lists && op.num_lists <= 2);
+    team.check_range(op.scratch, op.scratch + op.in_channels + op.hidden);
     float *means = team.floats(op.scratch), *hidden = means + op.in_channels;
     float pixels = (float)op.in_grid.height * op.in_grid.width;
     for (int c = 0; c < op.in_channels; c++) {
@@ -43,6 +47,5 @@ static void run_gate(const Op &op, const Team &team, float *logits, const float 
         logits[g] = forced ? forced[g] : x;
     }
     for (int i = 0; i < op.num_lists; i++)
-        fill_list(team.list_at(i), logits + op.list_starts[i],
-                  op.list_ends[i] - op.list_starts[i]);
+        fill_list(team.list_at(i), logits + op.list_starts[i], op.list_ends[i] - op.list_starts[i]);
 }

@@ -11,12 +11,14 @@ static void run_split(const Op &op, const Team &team, const float *image) {
     const Grid &from = op.in_grid, &to = op.out_grid;
     int channels = team.count(op.in_list, op.in_channels);
     int phases = op.stride * op.stride;
-    const float *source = op.tensor >= 0 ? image : team.floats(op.in);
+    assert(op.stride == 1 || op.stride == 2);
+    team.check_planes(op.out_offset, to, (int64_t)channels * phases);
+    const float *source = op.tensor >= 0 ? image : team.floats(op.in_offset);
     Range share = team.share((int64_t)channels * phases);
     for (int64_t i = share.begin; i < share.end; i++) {
         int top = i % phases / op.stride, left = i % op.stride;
         const float *in = source + i / phases * from.channel_stride;
-        float *out = team.floats(op.out) + i * to.channel_stride;
+        float *out = team.floats(op.out_offset) + i * to.channel_stride;
         int rows = div_up(from.height - top, op.stride);
         int columns = div_up(from.width - left, op.stride);
         for (int y = 0; y < rows; y++, out += to.pitch) {
@@ -32,10 +34,13 @@ static void run_split(const Op &op, const Team &team, const float *image) {
 
 static void run_subsample(const Op &op, const Team &team) {
     const Grid &from = op.in_grid, &to = op.out_grid;
+    assert((to.height - 1) * op.stride < from.height && (to.width - 1) * op.stride < from.width);
+    team.check_planes(op.in_offset, from, op.in_channels);
+    team.check_planes(op.out_offset, to, op.out_channels);
     Range share = team.share(op.out_channels);
     for (int64_t c = share.begin; c < share.end; c++) {
-        const float *in = team.floats(op.in) + c * from.channel_stride;
-        float *out = team.floats(op.out) + c * to.channel_stride;
+        const float *in = team.floats(op.in_offset) + c * from.channel_stride;
+        float *out = team.floats(op.out_offset) + c * to.channel_stride;
         for (int y = 0; y < to.height; y++) {
             const float *row = row_of(in, from, (int64_t)op.stride * y);
             for (int x = 0; x < to.width; x++)
@@ -55,10 +60,13 @@ static inline float average(const float *in, const Grid &grid, int y, int x, int
 
 static void run_avg_pool(const Op &op, const Team &team) {
     const Grid &to = op.out_grid;
+    assert(op.in_channels == op.out_channels && op.stride > 0);
+    team.check_planes(op.in_offset, op.in_grid, op.in_channels);
+    team.check_planes(op.out_offset, to, op.out_channels);
     Range share = team.share(op.out_channels);
     for (int64_t c = share.begin; c < share.end; c++) {
-        const float *in = team.floats(op.in) + c * op.in_grid.channel_stride;
-        float *out = team.floats(op.out) + c * to.channel_stride;
+        const float *in = team.floats(op.in_offset) + c * op.in_grid.channel_stride;
+        float *out = team.floats(op.out_offset) + c * to.channel_stride;
         for (int y = 0; y < to.height; y++)
             for (int x = 0; x < to.width; x++)
                 out[y * to.pitch + x] =
@@ -81,12 +89,15 @@ static float max_pool_row(const float *row, const Grid &from, const Grid &to, fl
 
 static void run_max_pool(const Op &op, const Team &team) {
     const Grid &from = op.in_grid, &to = op.out_grid;
+    assert(op.in_channels == op.out_channels && op.stride == 2);
+    team.check_planes(op.in_offset, from, op.in_channels);
+    team.check_planes(op.out_offset, to, op.out_channels);
     if (op.pool) team.clear_pool(op.out_channels);
     float *columns = team.floats(op.scratch) + (int64_t)team.rank * (from.width + 16);
     Range share = team.share(op.out_channels);
     for (int64_t c = share.begin; c < share.end; c++) {
-        const float *in = team.floats(op.in) + c * from.channel_stride;
-        float *out = team.floats(op.out) + c * to.channel_stride;
+        const float *in = team.floats(op.in_offset) + c * from.channel_stride;
+        float *out = team.floats(op.out_offset) + c * to.channel_stride;
         float total = 0;
         for (int64_t y = 0; y < to.height; y++)
             total += max_pool_row(row_of(in, from, 2 * y), from, to, columns, out + y * to.pitch);
@@ -96,9 +107,11 @@ static void run_max_pool(const Op &op, const Team &team) {
 
 static void run_output(const Op &op, const Team &team, float *tensor) {
     const Grid &grid = op.in_grid;
+    assert(tensor);
+    team.check_planes(op.in_offset, grid, op.in_channels);
     Range share = team.share(op.in_channels);
     for (int64_t c = share.begin; c < share.end; c++) {
-        const float *in = team.floats(op.in) + c * grid.channel_stride;
+        const float *in = team.floats(op.in_offset) + c * grid.channel_stride;
         float *out = tensor + c * grid.height * grid.width;
         for (int y = 0; y < grid.height; y++)
             std::memcpy(out + (int64_t)y * grid.width, row_of(in, grid, y),
@@ -107,6 +120,8 @@ static void run_output(const Op &op, const Team &team, float *tensor) {
 }
 
 static void run_clear(const Op &op, const Team &team) {
-    Range share = team.share(op.in - op.out);
-    std::memset(team.floats(op.out) + share.begin, 0, sizeof(float) * (share.end - share.begin));
+    team.check_range(op.out_offset, op.in_offset);
+    Range share = team.share(op.in_offset - op.out_offset);
+    std::memset(team.floats(op.out_offset) + share.begin, 0,
+                sizeof(float) * (share.end - share.begin));
 }

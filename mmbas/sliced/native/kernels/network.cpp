@@ -5,6 +5,7 @@
 #include <omp.h>
 
 #include "conv_kernel.h"
+#include "fields.h"
 #include "gate.h"
 #include "maps.h"
 
@@ -31,26 +32,24 @@ static void run_op(const Op &op, const Team &team, int image) {
 }
 
 static void run_image(const Op *ops, int num_ops, const Team &team, int image) {
-    double *seconds = team.rank == 0 ? team.call.op_seconds : nullptr;
-    double start = seconds ? omp_get_wtime() : 0;
+    assert((uintptr_t)team.workspace % kVectorBytes == 0);
     for (int i = 0; i < num_ops; i++) {
         run_op(ops[i], team, image);
         team.wait();
-        if (!seconds) continue;
-        double now = omp_get_wtime();
-        seconds[i] += now - start;
-        start = now;
     }
 }
 
 extern "C" {
 
-// Sizes that the packing of weights depends on, and a check that Python mirrors plan.h.
+// What the packing of weights depends on.
 int mmbas_rows() { return kRows; }
-int mmbas_op_bytes() { return sizeof(Op); }
+
+// The fields of Grid (0), Op (1) or Call (2), and how many they are.
+int mmbas_fields(int which, const Field **fields) { return fields_of(which, fields); }
 
 void mmbas_run(const Op *ops, int num_ops, const Call *call) {
     int threads = call->num_threads;
+    assert(threads > 0 && (call->num_workspaces == 1 || call->num_workspaces >= threads));
 #pragma omp parallel num_threads(threads)
     {
         int rank = omp_get_thread_num(), size = omp_get_num_threads();

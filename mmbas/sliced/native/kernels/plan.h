@@ -1,5 +1,7 @@
 // What Python hands to the kernels: a list of operations on one workspace. Mirrored in library.py.
 //
+// What an operation takes for granted is asserted in debug builds (MMBAS_NATIVE_DEBUG=1).
+//
 // Layout of a feature map: one zero-padded plane per channel (H = 3, W = 4, pad = 1):
 //
 //     . . . . .            row -1: zeros
@@ -31,7 +33,7 @@ enum Kind : int32_t {
     kSubsample,  // planes -> planes, every stride-th pixel; further channels become zero
     kGate,       // channel sums -> logits and lists of open channels
     kOutput,     // planes -> contiguous tensor
-    kClear,      // memory that another feature map has used: zeros from `out` up to `in`
+    kClear,      // memory that another feature map has used: zeros from out_offset up to in_offset
 };
 
 struct Grid {
@@ -46,33 +48,33 @@ struct Op {
     int32_t accumulate;                 // add to what the output holds
     int32_t pool;                       // keep the sum of each channel for the next gate
     int32_t stride;
-    int32_t taps;                       // of a convolution's kernel
-    int32_t packed;                     // weights are in blocks of kRows outputs
-    int32_t hidden;                     // of a gate: neurons of its first layer
-    int32_t tensor;                     // kOutput, kGate: which; kSplit: -1 reads planes
-    int32_t num_lists;                  // of a gate: lists that it fills, from which of its gates
+    int32_t taps;       // of a convolution's kernel
+    int32_t packed;     // weights are in blocks of kRows outputs
+    int32_t hidden;     // of a gate: neurons of its first layer
+    int32_t tensor;     // kOutput, kGate: which; kSplit: -1 reads planes
+    int32_t num_lists;  // of a gate: lists that it fills, from which of its gates
     int32_t list_starts[2], list_ends[2];
     Grid in_grid, out_grid;
-    int64_t in, out;                    // pixel (0, 0) of channel 0, in floats from the workspace
-    int64_t scratch;                    // memory of the operation itself, likewise
-    const int32_t *all;                 // 0, 1, ...: the list of a map with all channels
-    const int64_t *tap_offsets;         // shift of each tap in floats
-    const int32_t *mask;                // all bits set where a position of out_grid is a pixel
-    const float *weights, *bias;        // of a gate: its first layer, normalisation included
-    const float *weights2, *bias2;      // of a gate: its second layer
+    int64_t in_offset, out_offset;  // pixel (0, 0) of channel 0, in floats from the workspace
+    int64_t scratch;                // memory of the operation itself, likewise
+    const int32_t *all;             // 0, 1, ...: the list of a map with all channels
+    const int64_t *tap_offsets;     // shift of each tap in floats
+    const int32_t *mask;            // all bits set where a position of out_grid is a pixel
+    const float *weights, *bias;    // of a gate: its first layer, normalisation included
+    const float *weights2, *bias2;  // of a gate: its second layer
 };
 
 // One run of the plan on a batch. Each of `num_workspaces` workers has its own memory.
 struct Call {
-    const float *images;                // (N, 3, H, W)
+    const float *images;  // (N, 3, H, W)
     int64_t image_stride;
-    float *const *outputs;              // tensors (N, C, H', W')
-    const int64_t *output_strides;      // between images
-    float *const *logits;               // for each gate (N, G)
-    const float *const *forced;         // for each gate (N, G) that replace its logits, or null
+    float *const *outputs;          // tensors (N, C, H', W')
+    const int64_t *output_strides;  // between images
+    float *const *logits;           // for each gate (N, G)
+    const float *const *forced;     // for each gate (N, G) that replace its logits, or null
     float *const *workspaces;
     int64_t lists_offset, list_stride;  // in 4-byte words from the workspace
     int64_t pools_offset, pool_stride;
-    double *op_seconds;                 // added to: time that each operation took; or null
+    int64_t workspace_floats;  // of each worker
     int32_t num_images, num_threads, num_workspaces;
 };

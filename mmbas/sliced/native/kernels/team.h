@@ -1,5 +1,6 @@
 // The threads that work on one image, and the memory that they share.
 #pragma once
+#include <cassert>
 #include <cstring>
 
 #include "plan.h"
@@ -20,6 +21,7 @@ struct Team {
 
     // A list: its length, then the numbers of the open channels in ascending order, then slack.
     int32_t *list_at(int i) const {
+        assert(0 <= i && i < 2);
         return (int32_t *)(workspace + call.lists_offset + i * call.list_stride);
     }
     const int32_t *list(int i) const { return i < 0 ? nullptr : list_at(i) + 1; }
@@ -34,8 +36,19 @@ struct Team {
         std::memset(pool(), 0, sizeof(float) * kLanes * channels);
     }
 
-    Range share(int64_t items) const {
-        return {items * rank / size, items * (rank + 1) / size};
+    Range share(int64_t items) const { return {items * rank / size, items * (rank + 1) / size}; }
+
+    // Asserts that `count` planes of `grid` at `offset` lie in the workspace.
+    void check_planes(int64_t offset, const Grid &grid, int64_t count) const {
+        assert(grid.height > 0 && grid.width > 0 && grid.pitch >= grid.width);
+        int64_t plane = (int64_t)(grid.height - 1) * grid.pitch + grid.width;
+        assert(plane <= grid.channel_stride || count <= 1);
+        check_range(offset,
+                    count > 0 ? offset + (count - 1) * grid.channel_stride + plane : offset);
+    }
+    void check_range(int64_t begin, int64_t end) const {
+        (void)begin, (void)end;  // not used without assertions
+        assert(0 <= begin && begin <= end && end <= call.workspace_floats);
     }
 
     void wait() const {

@@ -1,0 +1,326 @@
+"""Each kernel alone, as a plan of one operation, against the plainest way to write it."""
+
+import ctypes
+import random
+from ctypes import POINTER, c_int64, c_void_p, cast
+
+import pytest
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+from mmbas.sliced.native.build import BuildError, find_compiler
+from mmbas.sliced.native.feature_maps import FeatureMap, Level, tap_offsets
+from mmbas.sliced.native.instruction_sets import available
+from mmbas.sliced.native.library import (
+    LOOK_AHEAD,
+    MAX_LANES,
+    STRUCTURES,
+    CallStruct,
+    GridStruct,
+    Kind,
+    OpStruct,
+    address,
+    fields_in_c,
+    fields_in_python,
+    get_library,
+)
+from mmbas.sliced.native.packing import pack_conv
+
+LIST_STRIDE = 128
+POOLS = 2 * LIST_STRIDE
+MAX_CHANNELS = 64
+SCRATCH = POOLS + MAX_CHANNELS * MAX_LANES
+MAPS = SCRATCH + 4096
+ALL_OPEN = -1
+FLOATS = 1 << 21
+
+
+def _has_compiler():
+    try:
+        find_compiler()
+    except BuildError:
+        return False
+    return True
+
+
+pytestmark = pytest.mark.skipif(not _has_compiler(), reason="needs a C++ compiler")
+
+
+@pytest.fixture(params=[isa.name for isa in available()])
+def library(request):
+    (isa,) = (isa for isa in available() if isa.name == request.param)
+    return get_library(isa)
+
+
+def lanes_of(library):
+    """Partial sums per channel: the floats of a vector."""
+    (isa,) = (isa for isa in available() if get_library(isa) is library)
+    return {"avx512": 16, "avx2": 8}.get(isa.name, 4)
+
+
+@pytest.fixture(params=range(6))
+def rng(request):
+    torch.manual_seed(request.param)
+    return random.Random(request.param)
+
+
+class Workspace:
+    """Memory with lists of open channels and feature maps in it, one thread's."""
+
+    def __init__(self, library):
+        self.library = library
+        memory = torch.zeros(FLOATS + 16)
+        self.memory = memory[-memory.data_ptr() % 64 // 4 :][:FLOATS]
+        self.end = MAPS
+        self.kept = []
+
+    def keep(self, tensor):
+        self.kept.append(tensor)
+        return address(tensor, tensor.dtype)
+
+    def place(self, channels, level, phases=1):
+        made = FeatureMap(level, phases, channels)
+        made.place(self.end)
+        self.end += made.num_floats
+        assert self.end <= FLOATS
+        return made
+
+    def planes(self, feature_map, num_planes):
+        """A view of the pixels, shape (planes, H, W)."""
+        level = feature_map.level
+        strides = (level.plane_floats, level.pitch, 1)
+        shape = (num_planes, level.height, level.width)
+        return self.memory.as_strided(
+            shape, strides, self.memory.storage_offset() + feature_map.offset
+        )
+
+    def set_list(self, index, is_open):
+        """Fill a list of open channels; returns its number."""
+        channels = is_open.nonzero()[:, 0].int()
+        words = self.memory.view(torch.int32)[index * LIST_STRIDE :]
+        words[0] = len(channels)
+        words[1 : 1 + len(channels)] = channels
+        words[1 + len(channels) :][:LOOK_AHEAD] = 0
+        return index
+
+    def get_list(self, index):
+        words = self.memory.view(torch.int32)[index * LIST_STRIDE :]
+        return words[1 : 1 + int(words[0])].tolist()
+
+    def pools(self, channels):
+        return self.memory[POOLS:][: channels * MAX_LANES]
+
+    def run(self, op, *, image=None, output=None, logits=None, forced=None):
+        everything = torch.arange(MAX_CHANNELS + LOOK_AHEAD, dtype=torch.int32)
+        op.all, op.scratch = self.keep(everything), SCRATCH
+
+        def pointers(tensor):
+            return cast(
+                (c_void_p * 1)(None if tensor is None else self.keep(tensor)), POINTER(c_void_p)
+            )
+
+        call = CallStruct(
+            images=None if image is None else self.keep(image),
+            image_stride=0,
+            outputs=pointers(output),
+            output_strides=cast((c_int64 * 1)(0), POINTER(c_int64)),
+            logits=pointers(logits),
+            forced=pointers(forced),
+            workspaces=pointers(self.memory),
+            lists_offset=0,
+            list_stride=LIST_STRIDE,
+            pools_offset=POOLS,
+            pool_stride=MAX_CHANNELS * MAX_LANES,
+            workspace_floats=FLOATS,
+            num_images=1,
+            num_threads=1,
+            num_workspaces=1,
+        )
+        self.library.handle.mmbas_run((OpStruct * 1)(op), 1, ctypes.byref(call))
+
+
+def random_size(rng):
+    return rng.randint(1, 21), rng.randint(1, 37)
+
+
+def halved(size):
+    return -(-size[0] // 2), -(-size[1] // 2)
+
+
+def phases_of(x):
+    """The four phases of each channel, padded with zeros to one size: (4 C, H', W')."""
+    height, width = halved(x.shape[1:])
+    x = F.pad(x, (0, 2 * width - x.shape[2], 0, 2 * height - x.shape[1]))
+    return torch.stack([x[:, i::2, j::2] for i in (0, 1) for j in (0, 1)], dim=1).flatten(0, 1)
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+def test_split(library, rng, stride):
+    x = torch.randn(rng.randint(1, 5), *random_size(rng))
+    size = tuple(x.shape[1:])
+    work = Workspace(library)
+    level = Level(*(size if stride == 1 else halved(size)), pad=1)
+    target = work.place(len(x), level, stride**2)
+    op = OpStruct(kind=Kind.SPLIT, in_channels=len(x), in_list=ALL_OPEN, stride=stride)
+    op.in_grid = GridStruct(*size, size[1], size[0] * size[1])
+    op.out_offset, op.out_grid = target.offset, target.grid(phase_wise=True)
+    work.run(op, image=x)
+    expected = x if stride == 1 else phases_of(x)
+    assert torch.equal(work.planes(target, len(expected)), expected)
+
+
+def random_conv(rng):
+    kernel, stride = rng.choice([1, 3, 7]), rng.choice([1, 2])
+    dilation = rng.choice([1, 2]) if kernel == 3 else 1
+    return nn.Conv2d(
+        rng.randint(1, 20), rng.randint(1, 20), kernel, stride, (kernel // 2) * dilation, dilation
+    ).requires_grad_(False)
+
+
+@pytest.mark.parametrize("outputs_gated", [False, True])
+@pytest.mark.parametrize("accumulate", [False, True])
+def test_conv(library, rng, outputs_gated, accumulate):
+    conv, size = random_conv(rng), random_size(rng)
+    inputs_open = torch.rand(conv.in_channels) < rng.choice([0.0, 0.5, 1.0])
+    outputs_open = torch.rand(conv.out_channels) < (0.5 if outputs_gated else 2)
+    x = torch.randn(conv.in_channels, *size) * inputs_open[:, None, None]
+    split = conv.stride[0] == 2
+    work = Workspace(library)
+    level = Level(*(halved(size) if split else size), pad=6)
+    source = work.place(conv.in_channels, level, 4 if split else 1)
+    target = work.place(conv.out_channels, level)
+    if inputs_open.any():
+        planes = phases_of(x[inputs_open]) if split else x[inputs_open]
+        work.planes(source, len(planes))[:] = planes
+    num_out = int(outputs_open.sum())
+    before = torch.randn(num_out, level.height, level.width)
+    work.planes(target, num_out)[:] = before
+    packed = pack_conv(conv, gated_outputs=outputs_gated, rows=library.rows)
+    relu = rng.random() < 0.5
+    op = OpStruct(
+        kind=Kind.CONV,
+        in_channels=conv.in_channels,
+        out_channels=conv.out_channels,
+        in_list=work.set_list(0, inputs_open),
+        out_list=work.set_list(1, outputs_open) if outputs_gated else ALL_OPEN,
+        relu=relu,
+        accumulate=accumulate,
+        pool=True,
+        stride=conv.stride[0],
+        taps=conv.kernel_size[0] ** 2,
+        packed=packed.packed,
+    )
+    op.weights, op.bias = work.keep(packed.weights), work.keep(packed.bias)
+    op.tap_offsets, op.mask = work.keep(tap_offsets(conv, level)), work.keep(level.mask())
+    op.in_offset, op.in_grid = source.offset, source.grid()
+    op.out_offset, op.out_grid = target.offset, target.grid()
+    work.run(op)
+    expected = conv.double()(x.double()[None])[0][outputs_open]
+    expected = expected + before if accumulate else expected
+    expected = expected.relu() if relu else expected
+    planes = work.planes(target, num_out)
+    torch.testing.assert_close(planes.double(), expected, rtol=1e-4, atol=1e-4)
+    lanes = lanes_of(library)
+    sums = work.memory[POOLS:][: num_out * lanes].view(num_out, lanes).double().sum(dim=1)
+    torch.testing.assert_close(sums, expected.sum(dim=(1, 2)), rtol=1e-4, atol=1e-3)
+
+
+def run_on_planes(library, kind, x, out_channels, out_size, *, stride, pad=0):
+    work = Workspace(library)
+    source = work.place(len(x), Level(*x.shape[1:], pad=pad))
+    target = work.place(out_channels, Level(*out_size))
+    work.planes(source, len(x))[:] = x
+    work.planes(target, out_channels)[:] = float("nan")
+    op = OpStruct(kind=kind, in_channels=len(x), out_channels=out_channels, stride=stride)
+    op.in_offset, op.in_grid = source.offset, source.grid()
+    op.out_offset, op.out_grid = target.offset, target.grid()
+    work.run(op)
+    return work.planes(target, out_channels)
+
+
+def test_max_pool(library, rng):
+    x = torch.rand(rng.randint(1, 5), *random_size(rng))
+    out = run_on_planes(library, Kind.MAX_POOL, x, len(x), halved(x.shape[1:]), stride=2, pad=1)
+    assert torch.equal(out, F.max_pool2d(x, 3, 2, 1))
+
+
+@pytest.mark.parametrize("stride", [2, 3])
+def test_avg_pool(library, rng, stride):
+    x = torch.randn(rng.randint(1, 5), *random_size(rng))
+    expected = F.avg_pool2d(x, stride, stride, ceil_mode=True, count_include_pad=False)
+    out = run_on_planes(library, Kind.AVG_POOL, x, len(x), expected.shape[1:], stride=stride)
+    torch.testing.assert_close(out, expected)
+
+
+def test_subsample(library, rng):
+    x = torch.randn(rng.randint(1, 5), *random_size(rng))
+    more = rng.randint(0, 4)
+    out = run_on_planes(library, Kind.SUBSAMPLE, x, len(x) + more, halved(x.shape[1:]), stride=2)
+    assert torch.equal(out, F.pad(x[:, ::2, ::2], (0, 0, 0, 0, 0, more)))
+
+
+def test_output(library, rng):
+    x = torch.randn(rng.randint(1, 5), *random_size(rng))
+    work = Workspace(library)
+    source = work.place(len(x), Level(*x.shape[1:], pad=2))
+    work.planes(source, len(x))[:] = x
+    op = OpStruct(kind=Kind.OUTPUT, in_channels=len(x))
+    op.in_offset, op.in_grid = source.offset, source.grid()
+    out = torch.full_like(x, float("nan"))
+    work.run(op, output=out)
+    assert torch.equal(out, x)
+
+
+def test_clear(library, rng):
+    work = Workspace(library)
+    work.memory[:] = 1
+    begin = MAPS + rng.randint(0, 1000)
+    end = begin + rng.randint(0, 1000)
+    work.run(OpStruct(kind=Kind.CLEAR, out_offset=begin, in_offset=end))
+    assert not work.memory[begin:end].any()
+    assert work.memory[:begin].all()
+    assert work.memory[end:].all()
+
+
+@pytest.mark.parametrize("forces", [False, True])
+def test_gate(library, rng, forces):
+    channels, hidden, num_gates = rng.randint(1, MAX_CHANNELS), 16, rng.randint(2, 60)
+    size, cut = random_size(rng), rng.randint(1, num_gates - 1)
+    lanes = lanes_of(library)
+    work = Workspace(library)
+    sums = torch.randn(channels, lanes)
+    work.memory[POOLS:][: channels * lanes] = sums.flatten()
+    weights, bias = torch.randn(hidden, channels), torch.randn(hidden)
+    weights2, bias2 = torch.randn(num_gates, hidden), torch.randn(num_gates)
+    op = OpStruct(
+        kind=Kind.GATE, in_channels=channels, out_channels=num_gates, hidden=hidden, num_lists=2
+    )
+    op.list_starts[:], op.list_ends[:] = (0, cut), (cut, num_gates)
+    op.weights, op.bias = work.keep(weights), work.keep(bias)
+    op.weights2, op.bias2 = work.keep(weights2), work.keep(bias2)
+    op.in_grid = GridStruct(*size, size[1], size[0] * size[1])
+    forced = torch.randn(num_gates) if forces else None
+    logits = torch.empty(num_gates)
+    work.run(op, logits=logits, forced=forced)
+    means = sums.double().sum(dim=1) / (size[0] * size[1])
+    inner = (weights.double() @ means + bias).relu()
+    expected = forced if forces else weights2.double() @ inner + bias2
+    torch.testing.assert_close(logits.double(), expected.double(), rtol=1e-4, atol=1e-4)
+    for index, part in enumerate((logits[:cut], logits[cut:])):
+        assert work.get_list(index) == (part > 0).nonzero()[:, 0].tolist()
+
+
+def test_python_mirrors_every_field(library):
+    for which, structure in enumerate(STRUCTURES):
+        fields = fields_in_python(structure)
+        assert fields_in_c(library.handle, which) == fields
+        assert len(fields) == len(structure._fields_)
+
+
+def test_two_fields_of_one_size_that_changed_places_are_seen(library):
+    class Swapped(ctypes.Structure):
+        _fields_ = (GridStruct._fields_[1], GridStruct._fields_[0], *GridStruct._fields_[2:])
+
+    assert ctypes.sizeof(Swapped) == ctypes.sizeof(GridStruct)
+    assert fields_in_c(library.handle, 0) != fields_in_python(Swapped)
