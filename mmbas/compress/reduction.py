@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from mmbas.backbones.description import BACKBONES, UnsupportedError, describe
 from mmbas.blocks import BlockWidths, GatedResidualBlock
 from mmbas.gates import ChannelGate, Gate
 from mmbas.losses.batch_shaping.queue import LogitQueue
@@ -111,6 +112,7 @@ def reduce_model(
     }
     if not any(block.gate is not None for block in blocks.values()):
         raise ValueError("expected a model with gates to reduce, but got one without")
+    _check_known(model, blocks)
     state_dict = _copied_state(model)
     block_widths = []
     num_gates, num_removed, num_folded = 0, 0, 0
@@ -153,8 +155,27 @@ def _copied_state(model: nn.Module) -> dict[str, Tensor]:
     return {key: value.clone() for key, value in state.items() if not key.startswith(queues)}
 
 
+def _check_known(model: nn.Module, blocks: Mapping[str, GatedResidualBlock]) -> None:
+    """Refuse blocks that compute otherwise than their layers say."""
+    described: set[nn.Module] = set()
+    for module in model.modules():
+        if isinstance(module, BACKBONES):
+            try:
+                described.update(block.module for block in describe(module).blocks)
+            except UnsupportedError as error:
+                raise ValueError(
+                    f"expected a gated backbone whose parts are known, but {error}; train a "
+                    "network of this package to reduce it"
+                ) from error
+    unknown = [name for name, block in blocks.items() if block not in described]
+    if unknown:
+        raise ValueError(
+            f"expected gated blocks in a backbone of this package, but got {', '.join(unknown)}"
+        )
+
+
 def _check_reducible(name: str, block: GatedResidualBlock) -> None:
-    if block.gate is not None and not isinstance(block.gate, ChannelGate):
+    if block.gate is not None and type(block.gate) is not ChannelGate:
         raise ValueError(
             f"expected a ChannelGate in {name}, but got {type(block.gate).__name__}, whose rows "
             "cannot be removed"

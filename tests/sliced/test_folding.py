@@ -14,6 +14,7 @@ from torch.nn.utils import prune
 from mmbas.backbones import GatedResNet, GatedResNetCifar
 from mmbas.backbones.description import UnsupportedError, describe
 from mmbas.blocks import GatedBasicBlock
+from mmbas.compress.reduction import reduce_model
 from mmbas.gates import ChannelGate, Gate, GateOutput, force_gate_logits, named_gates
 from mmbas.sliced import accelerate, parity
 from mmbas.sliced.folding import folded
@@ -219,6 +220,8 @@ def test_what_is_not_known_is_refused(name, path):
         describe(model)
     with pytest.raises(ValueError, match=f"expected a gated backbone.*{reason}.*masked model"):
         accelerate(model, path=path)
+    with pytest.raises(ValueError, match=f"expected a gated backbone.*{reason}.*to reduce it"):
+        reduce_model(model, {})
 
 
 def parametrized_weight_norm(conv):
