@@ -10,15 +10,14 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 
-if TYPE_CHECKING:
-    from mmbas.gates.gate import Gate
-    from mmbas.gates.gate_output import GateOutput
+from mmbas.gates.gate_output import GateOutput
 
-Listener = Callable[["Gate", "GateOutput"], None]
+# A gate is any module here: what a gate is stands in gate.py, which needs this file.
+Listener = Callable[[Any, GateOutput], None]
 Forced = Tensor | float | None
 
 
@@ -32,7 +31,7 @@ class _Scope:
     """
 
     listeners: tuple[Listener, ...] = ()
-    forced: Mapping[Gate, Tensor | float] = field(default_factory=dict)
+    forced: Mapping[nn.Module, Tensor | float] = field(default_factory=dict)
 
 
 _NOTHING = _Scope()
@@ -44,13 +43,13 @@ def is_recording() -> bool:
     return bool(_SCOPE.get().listeners)
 
 
-def record(gate: Gate, output: GateOutput) -> None:
+def record(gate: nn.Module, output: GateOutput) -> None:
     """Tell all who listen what a gate has decided; what runs a gate calls this once per call."""
     for listener in _SCOPE.get().listeners:
         listener(gate, output)
 
 
-def forced_logits(gate: Gate) -> Forced:
+def forced_logits(gate: nn.Module) -> Forced:
     """Return the logits that are forced on ``gate`` now.
 
     Returns:
@@ -71,7 +70,7 @@ def listening(listener: Listener) -> Iterator[None]:
 
 
 @contextmanager
-def forcing(logits: Mapping[Gate, Tensor | float]) -> Iterator[None]:
+def forcing(logits: Mapping[nn.Module, Tensor | float]) -> Iterator[None]:
     """Replace the logits of the given gates inside the statement; an inner statement wins."""
     scope = _SCOPE.get()
     token = _SCOPE.set(_Scope(scope.listeners, {**scope.forced, **logits}))
