@@ -31,7 +31,7 @@ class _Scope:
     """
 
     listeners: tuple[Listener, ...] = ()
-    forced: Mapping[nn.Module, Tensor | float] = field(default_factory=dict)
+    forced: Mapping[Any, Tensor | float] = field(default_factory=dict)
 
 
 _NOTHING = _Scope()
@@ -70,7 +70,7 @@ def listening(listener: Listener) -> Iterator[None]:
 
 
 @contextmanager
-def forcing(logits: Mapping[nn.Module, Tensor | float]) -> Iterator[None]:
+def forcing(logits: Mapping[Any, Tensor | float]) -> Iterator[None]:
     """Replace the logits of the given gates inside the statement; an inner statement wins."""
     scope = _SCOPE.get()
     token = _SCOPE.set(_Scope(scope.listeners, {**scope.forced, **logits}))
