@@ -1,8 +1,8 @@
 """Everything that one lent GPU should tell, in the order of its worth, within so many minutes.
 
 1. the tests that need a GPU;
-2. the Triton path beside the masked network and the one without gates, eager in the faster memory
-   layout and compiled, in bfloat16 at batch 1, 8 and 128;
+2. the Triton path beside the masked network and the one without gates, eager and compiled, in
+   bfloat16 at batch 1, 8 and 128;
 3. a training step with gates beside one without;
 4. the batch-shaping loss.
 
@@ -193,7 +193,7 @@ def parse_args() -> argparse.Namespace:
 
 
 def earlier_steps(out: Path, *, dry_run: bool) -> dict[str, Any]:
-    """By name what an earlier run found."""
+    """Results of an earlier run by name."""
     if not out.exists():
         return {}
     record = json.loads(out.read_text(encoding="utf-8"))

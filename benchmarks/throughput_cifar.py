@@ -1,10 +1,10 @@
 """Images per second of the CIFAR-10 configs through mmengine, and of a loop in plain PyTorch.
 
 All train the configs' model, with its gate losses, on random images of CIFAR-10's size, with their
-batch size, optimiser, padding, crop and flip: image by image in MMPretrain's pipeline (sample),
-whole batches (batched), image by image in plain PyTorch (plain). Loading is timed alone, in one
-process, and training with loading processes beside it, in turns, so that drift of the machine hits
-all alike.
+batch size, optimiser, padding, crop and flip. They load image by image in MMPretrain's pipeline
+(sample), whole batches (batched), or image by image in plain PyTorch (plain). Loading is timed
+alone, in one process, and training with loading processes beside it. All take turns, so that drift
+of the machine hits all alike.
 
     python benchmarks/throughput_cifar.py --iterations 12 --rounds 3 --out-json FILE
 """

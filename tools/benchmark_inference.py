@@ -165,7 +165,7 @@ def test_batches(config: Config, model: Any, batch_size: int) -> Iterator[Batch]
 
 
 def make_batches(config: Config, model: nn.Module, args: argparse.Namespace) -> list[Batch]:
-    """As many batches as there are counted calls."""
+    """Make as many batches as there are counted calls."""
     if args.checkpoint:
         source = test_batches(config, model, args.batch_size)
     else:

@@ -90,7 +90,7 @@ def rare_gates(profile: GateProfile, *, most: int = 5) -> list[RareGate]:
 def triggering_classes(profile: GateProfile, gate: int) -> list[TriggeringClass]:
     """The classes that a gate was ever open for, the one with the highest open rate first.
 
-    Of classes with the same rate the one with fewer images comes first: it says more.
+    Among classes of the same rate the one with fewer images comes first: it says more.
     """
     num_open = profile.counts.class_open[:, gate].tolist()
     num_images = profile.counts.class_images.tolist()

@@ -37,8 +37,8 @@ class GatedResNet(GatedBackbone):
     """ResNet whose state dict is the hosts' plus the gates.
 
     Weights of torchvision's ResNet, of mmpretrain's ResNet and of mmseg's ResNet, V1c
-    (``deep_stem=True``) and V1d (and ``avg_down=True``) load into it, and a checkpoint of a
-    classifier serves as the backbone of a segmentor. (mmpretrain names the stem of its V1c and V1d
+    (``deep_stem=True``) and V1d (and ``avg_down=True``) load into it. A checkpoint of a classifier
+    serves as the backbone of a segmentor. (mmpretrain names the stem of its V1c and V1d
     otherwise.) The arguments mean what they mean in the hosts' ResNet.
 
     Args:

@@ -33,7 +33,7 @@ FLOAT: dict[str, Any] = dict(dtype=torch.float32, device="cpu")
 
 
 class ExportedNetwork(nn.Module):
-    """From images as the data loader gives them to what the file holds.
+    """Network from images as the data loader gives them to the outputs of the file.
 
     Channel order and normalisation of the model's data preprocessor are part of the network, and
     so is the test mode of a segmentor: sliding windows slide. Its logits have the images' size.

@@ -1,4 +1,4 @@
-"""From images to logits and labels as a host's model tests: what an exported file must hold."""
+"""Steps from images to logits and labels in a host's test, as an exported file must hold them."""
 
 from __future__ import annotations
 

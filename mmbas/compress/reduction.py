@@ -2,9 +2,9 @@
 
 A channel whose gate is closed for every image contributes nothing: its filter, its normalisation
 and the input channel of the next convolution can go, as can its row in the gate network. A gate
-that is open for every image need not be computed. What is left is a smaller network of the same
-kind, with widths of its own in every block (``block_widths`` of the backbones), whose output for
-images that open no removed gate and close no folded one is that of the original, up to rounding.
+that is open for every image need not be computed. This leaves a smaller network of the same kind,
+with widths of its own in every block (``block_widths`` of the backbones). For images that open no
+removed gate and close no folded one its output is that of the original, up to rounding.
 """
 
 from __future__ import annotations

@@ -81,7 +81,7 @@ class MACCount:
 
     @property
     def gate_outputs(self) -> dict[str, list[GateOutput]]:
-        """By gate name, in the order of the model, the outputs of all calls."""
+        """Outputs of all calls by gate name, in the order of the model."""
         names = _gate_names(self._model, self._outputs)
         return {name: self._outputs.get(gate, []) for gate, name in names.items()}
 
@@ -107,8 +107,8 @@ class MACCount:
     def image_costs(self, num_images: int) -> ImageCosts:
         """Costs of each image.
 
-        Of the parameters an image uses all but the weights of convolutions between closed
-        channels; a channel that is open in any call for an image (a window, a scale) is used.
+        An image uses all parameters but the weights of convolutions between closed channels. A
+        channel that is open in any call for an image (a window, a scale) is used.
         """
         dense_macs, dense_params = self.dense_macs(num_images), self.dense_params()
         macs, params = (_constant(dense, num_images) for dense in (dense_macs, dense_params))

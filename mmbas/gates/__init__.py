@@ -1,4 +1,4 @@
-"""From features to gates."""
+"""Gates, which decide from features."""
 
 from mmbas.gates.binary_concrete import sample_binary_concrete
 from mmbas.gates.channel_gate import ChannelGate

@@ -71,8 +71,8 @@ def _stored_iterations(path: Path) -> int:
 def latest_checkpoint(work_dir: Path | str) -> Path | None:
     """The whole checkpoint in ``work_dir`` that its training wrote last; None if there is none.
 
-    That is the one whose name the record notes, else the one with the highest number. Of the
-    record only the name counts, so a folder may be renamed or copied. The record goes before the
+    That is the one whose name the record notes, else the one with the highest number. Only
+    the name in the record counts, so a folder may be renamed or copied. The record goes before the
     numbers, since a folder may hold higher ones of an earlier, longer training.
     """
     name = Path(_recorded(work_dir)).name

@@ -23,9 +23,9 @@ class GateMonitorHook(Hook):
     """Open fraction, share of conditional gates and loss factors, into logger and visualizer.
 
     Over all gates they appear in mmengine's log line and in every visualizer backend as
-    ``gates/open_fraction``, ``gates/train_conditional`` and ``gates/<loss>_factor``; per layer in
-    the backends (TensorBoard) as ``gates/<layer>/open_fraction`` and ``gates/<layer>/conditional``,
-    and in one line of the log. (``gates/conditional`` is the share over the validation images, of
+    ``gates/open_fraction``, ``gates/train_conditional`` and ``gates/<loss>_factor``. Per layer
+    they appear in the backends (TensorBoard) as ``gates/<layer>/open_fraction`` and
+    ``gates/<layer>/conditional``, and in one line of the log. (``gates/conditional`` is the share over the validation images, of
     :class:`mmbas.metrics.GateStatistics`; mmengine does not tell training from validation.)
 
     Args:

@@ -67,7 +67,7 @@ def recalibrate_norms(
 
 @contextmanager
 def _gathering(norms: Iterable[_BatchNorm]) -> Iterator[dict[nn.Module, Tensor]]:
-    """For each norm layer that runs: number, sum and sum of squares of its values, shape (3, C)."""
+    """Number, sum and sum of squares of the values of each norm layer that runs, shape (3, C)."""
     norms = list(norms)
     sums: dict[nn.Module, Tensor] = {
         norm: torch.zeros(3, norm.num_features, dtype=torch.float64, device=_mean_of(norm).device)

@@ -22,10 +22,10 @@ class SeedPerEpochHook(Hook):
     the run's seed, the process and the iteration need no storing, while stored states would miss
     all processes but the first, and the workers.
 
-    A run resumed from an epoch's checkpoint then has bitwise the weights of an uninterrupted one
-    if ``randomness.seed`` is set, ``persistent_workers=False`` where there are workers (the hook
-    cannot seed running ones), and config, versions, hardware and the numbers of processes, workers
-    and threads stay the same. A GPU needs ``randomness.deterministic=True`` as well.
+    A run resumed from an epoch's checkpoint then has bitwise the weights of an uninterrupted one.
+    That needs ``randomness.seed``, and ``persistent_workers=False`` where there are workers (the
+    hook cannot seed running ones). Config, versions, hardware and the numbers of processes, workers
+    and threads must stay the same. A GPU needs ``randomness.deterministic=True`` as well.
 
     Note:
         ``IterBasedTrainLoop`` begins one epoch in each start of training. A resumed run then does

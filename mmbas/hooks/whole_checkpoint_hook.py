@@ -30,7 +30,7 @@ class WholeCheckpointHook(Hook):
             whole.
 
     Note:
-        With ``max_keep_ckpts=1`` the only checkpoint is removed before the next one is written; a
+        With ``max_keep_ckpts=1`` the only checkpoint is removed before the next one is written. A
         kill between the two leaves nothing to resume from, so the hook warns.
         mmengine's ``FlexibleRunner`` loads before its hooks are called; ``tools/train.py`` corrects
         the file for it.

@@ -59,7 +59,7 @@ class ImageForms:
         self._forms: dict[tuple[torch.dtype, str], list[Tensor]] = {}
 
     def tensors(self, dtype: torch.dtype, layout: str = "nchw") -> list[Tensor]:
-        """As tensors of a dtype in a memory layout, a key of ``LAYOUTS``."""
+        """Tensors of a dtype in a memory layout, a key of ``LAYOUTS``."""
         if (dtype, layout) not in self._forms:
             memory_format = LAYOUTS[layout]
             self._forms[dtype, layout] = [
@@ -68,7 +68,7 @@ class ImageForms:
         return self._forms[dtype, layout]
 
     def arrays(self) -> list[Any]:
-        """As arrays of numpy, float32."""
+        """Arrays of numpy, float32."""
         return [images.numpy() for images in self.tensors(torch.float32)]
 
     @property

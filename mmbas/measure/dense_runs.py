@@ -83,7 +83,7 @@ def dense_runs(plain: nn.Module, images: Sequence[Tensor], settings: DenseSettin
 def _recipes(
     plain: nn.Module, images: ImageForms, files: TwinFiles, settings: DenseSettings
 ) -> dict[str, Callable[[], DenseRun]]:
-    """By name what prepares a run."""
+    """Functions that prepare a run, by name."""
     recipes: dict[str, Callable[[], DenseRun]] = {}
     for precision in settings.precisions:
         if "torch" in settings.libraries and precision != INT8:

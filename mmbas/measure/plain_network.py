@@ -48,7 +48,7 @@ def folded_plain(plain: nn.Module, images: Tensor) -> nn.Module:
 
 
 def _pairs(network: nn.Module, images: Tensor) -> dict[str, str]:
-    """By the name of a convolution that of the normalisation that takes its output."""
+    """Names of convolutions, and for each that of the normalisation that takes its output."""
     made_by: dict[int, str] = {}
     alive: list[Tensor] = []  # else another tensor may get the same id
     pairs: dict[str, str] = {}

@@ -1,4 +1,4 @@
-"""From a trained gated model to one that does not compute closed channels."""
+"""Turns a trained gated model into one that does not compute closed channels."""
 
 from __future__ import annotations
 

@@ -40,7 +40,7 @@ def choose_execution(
     Args:
         backbone: Backbone in evaluation mode with folded normalisation.
         path: One of ``PATHS``.
-        dtype: In which the native kernels compute; None is the one of the weights.
+        dtype: Type in which the native kernels compute; None is the one of the weights.
 
     Returns:
         The path, never ``'auto'``, or ``'native_bf16'``; its implementation; and one line on why

@@ -1,4 +1,4 @@
-"""How often a sliced backbone decides a gate otherwise than the original one does."""
+"""Counts the gates that a sliced backbone decides otherwise than the original one."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class GateFlips:
 
     Attributes:
         num_decisions: Images times gates.
-        num_flips: How many of them differ.
+        num_flips: Number of them that differ.
         largest_margin: Largest distance from 0 of the original's logit where they differ; 0 if
             they differ nowhere. Rounding flips only what is near 0.
     """
@@ -35,7 +35,7 @@ def count_gate_flips(original: nn.Module, sliced: nn.Module, images: Tensor) -> 
     backbone have led to, so that one flip does not count again in every later block.
 
     Args:
-        original: In evaluation mode.
+        original: Backbone in evaluation mode.
         sliced: Made from it by :func:`mmbas.sliced.accelerate`.
         images: Shape (N, 3, H, W).
     """

@@ -25,7 +25,7 @@ def why_not_equal(original: nn.Module, sliced: nn.Module, *, rounded: bool = Fal
         original: With normalisation, in evaluation mode; weights without values (on the device
             ``'meta'``) cannot be compared and count as equal.
         sliced: Made from it.
-        rounded: Whether it computes in bfloat16, whatever its weights are.
+        rounded: True if it computes in bfloat16, whatever its weights are.
     """
     if next(original.parameters()).is_meta:
         return None

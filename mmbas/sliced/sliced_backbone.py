@@ -32,7 +32,7 @@ class SlicedBackbone(nn.Module):
     Args:
         backbone: Backbone in evaluation mode with folded normalisation; taken over, not copied.
         path: See :func:`mmbas.sliced.accelerate`.
-        dtype: In which the native kernels compute; None is the one of the weights.
+        dtype: Type in which the native kernels compute; None is the one of the weights.
         num_params: Number of the backbone's parameters before its normalisation was folded.
 
     Attributes:

@@ -172,9 +172,9 @@ class BatchShapingLoss(PerGateLoss):
         reduction: See :class:`PerGateLoss`.
         gather: Rank each process's logits in the global batch of all processes. The value is then
             the global batch's loss, on every process. The gradient is that of the global loss
-            times the number of processes: DDP averages over processes, and a process
-            holds only its own images' share of the sum, so without the factor a run on W processes
-            would train W times more weakly than one process with the whole batch. Needs every
+            times the number of processes: DDP averages over processes, and a process holds only
+            its own images' share of the sum. Without the factor a run on W processes would train W
+            times more weakly than one process with the whole batch. Needs every
             process in every step; does nothing in a single process.
         queue_size: Rank each batch among the last ``queue_size`` values of every gate as well,
             for batches too small to say much about a distribution. They are kept without

@@ -88,7 +88,7 @@ class FeatureMap:
         self.offset = start + self.level.lead
 
     def grid(self, *, phase_wise: bool = False) -> GridStruct:
-        """As the kernels want it; a phase counts as a channel on request."""
+        """Struct for the kernels; a phase counts as a channel on request."""
         planes = 1 if phase_wise else self.phases
         level = self.level
         return GridStruct(level.height, level.width, level.pitch, planes * level.plane_floats)
@@ -148,7 +148,7 @@ def tap_offsets(conv: nn.Conv2d, level: Level) -> Tensor:
 
 
 def tap_shifts(conv: nn.Conv2d) -> list[Size]:
-    """For the taps of one row or column: shift within a phase, and which phase."""
+    """Shift within a phase, and the phase, for the taps of one row or column."""
     size, stride, dilation = conv.kernel_size[0], conv.stride[0], conv.dilation[0]
     padding = int(conv.padding[0])
     return [divmod(tap * dilation - padding, stride) for tap in range(size)]

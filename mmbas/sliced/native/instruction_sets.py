@@ -49,7 +49,7 @@ def cpu_description() -> str:
 
 
 def available() -> list[InstructionSet]:
-    """Those that this CPU has, fastest first."""
+    """Instruction sets that this CPU has, fastest first."""
     flags = set(cpu_description().split())
     return [isa for isa in INSTRUCTION_SETS if isa.cpu_flags <= flags]
 

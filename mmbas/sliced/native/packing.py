@@ -116,11 +116,11 @@ class PackedWeights:
         self._convs[conv] = pack_conv(conv, gated_outputs=gated_outputs, rows=self._rows)
 
     def of_conv(self, conv: nn.Conv2d) -> PackedConv:
-        """Those of a convolution."""
+        """Weights of a convolution."""
         return self._convs[conv]
 
     def of_gate(self, gate: Gate) -> PackedGate:
-        """Those of a gate."""
+        """Weights of a gate."""
         return self._gates[gate]
 
     @property

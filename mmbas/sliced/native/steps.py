@@ -1,4 +1,4 @@
-"""From a backbone and an image size to the steps that the kernels run."""
+"""Derives the steps that the kernels run from a backbone and an image size."""
 
 from __future__ import annotations
 

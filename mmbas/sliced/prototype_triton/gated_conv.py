@@ -96,7 +96,7 @@ def list_open_channels(logits: Tensor, gated: slice) -> OpenChannels:
 class GatedConv:
     """``relu(conv(x) + residual)`` over the open channels of each image.
 
-    Gathered channels should be far apart in memory and what is gathered of each contiguous, so the
+    Gathered channels should be far apart in memory and each of them contiguous. So the
     weights of a convolution whose inputs alone are gated are copied to (taps, inputs, outputs); the
     others are read in their channels_last layout (outputs, taps, inputs).
 

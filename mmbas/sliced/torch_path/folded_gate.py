@@ -15,7 +15,7 @@ from mmbas.sliced.folding import why_gate_not_folded
 
 
 def logits_function(gate: Gate) -> Callable[[Tensor], Tensor]:
-    """From a block's input, shape (N, H, W, C), to gate logits, shape (N, G)."""
+    """Function from a block's input, shape (N, H, W, C), to gate logits, shape (N, G)."""
     if isinstance(gate, ChannelGate) and why_gate_not_folded(gate) is None:
         return FoldedChannelGate(gate)
     return lambda x: gate.compute_logits(x.permute(0, 3, 1, 2))

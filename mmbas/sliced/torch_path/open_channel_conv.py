@@ -8,9 +8,9 @@ Weights are copied once into a layout from which those of the open channels are 
 
 The additional channel is zero. Lists of open channels are filled up with it: those of a
 convolution's outputs to multiples of 16, since the vector units compute no fewer anyway, those of
-its inputs to multiples of 4. That is so that oneDNN, which prepares itself anew for each shape that
-it meets (0.3 to 0.5 ms), meets few; where both are gated and the shapes would multiply, and for
-1x1 convolutions, which gain less, the inputs are filled up to multiples of 16 too.
+its inputs to multiples of 4. So oneDNN, which prepares itself anew for each shape that it meets
+(0.3 to 0.5 ms), meets few. Where both are gated the shapes would multiply, and 1x1 convolutions
+gain less: there the inputs are filled up to multiples of 16 too.
 """
 
 from __future__ import annotations
@@ -193,7 +193,7 @@ class OpenChannelConv:
         return torch.index_select(source, 0, indices, out=out)
 
     def _rows(self, x: Tensor, size: tuple[int, int]) -> Tensor | None:
-        """For each output position what its weights multiply; None where F.conv2d is faster."""
+        """Inputs for the weights at each output position; None where F.conv2d is faster."""
         height, width = size
         if self.kernel_size == (1, 1) and self.padding == (0, 0):
             x = x[:: self.stride[0], :: self.stride[1]]

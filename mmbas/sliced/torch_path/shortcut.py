@@ -11,7 +11,7 @@ from mmbas.sliced.torch_path.fused_ops import linear
 
 
 def shortcut_function(shortcut: Shortcut) -> Callable[[Tensor], Tensor]:
-    """From a block's input, shape (N, H, W, C), to what is added, shape (N, H', W', C')."""
+    """Function from a block's input, shape (N, H, W, C), to the shortcut, (N, H', W', C')."""
     layer, module = shortcut.layer, shortcut.module
     if layer is not None and shortcut.pool is None and _is_pointwise(layer.conv):
         return PointwiseShortcut(layer.conv)
