@@ -17,8 +17,8 @@ What differs from the plans, found by reading both:
 - Averaging over positions in bfloat16 is torch's mean here, AdaptiveAvgPool2d there.
 
 The same in both: first weights of the backbone and its gates, no weight decay on gates, a learning
-rate that falls after whole epochs, factors of the gate losses that change in every iteration, gate
-networks in float32, momentum 0.1 of the norm layers, tests in float32 with batches of 256. Both
+rate that falls after whole epochs, factors of the gate losses that change in every iteration. Gate
+networks run in float32, norm layers have momentum 0.1, tests in float32 have batches of 256. Both
 train on a smaller batch at the end of an epoch, which --drop-last leaves out here, and
 train_dataloader.drop_last there.
 """

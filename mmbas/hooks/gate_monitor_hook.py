@@ -25,8 +25,9 @@ class GateMonitorHook(Hook):
     Over all gates they appear in mmengine's log line and in every visualizer backend as
     ``gates/open_fraction``, ``gates/train_conditional`` and ``gates/<loss>_factor``. Per layer
     they appear in the backends (TensorBoard) as ``gates/<layer>/open_fraction`` and
-    ``gates/<layer>/conditional``, and in one line of the log. (``gates/conditional`` is the share over the validation images, of
-    :class:`mmbas.metrics.GateStatistics`; mmengine does not tell training from validation.)
+    ``gates/<layer>/conditional``, and in one line of the log. (``gates/conditional`` is the share
+    over the validation images, of :class:`mmbas.metrics.GateStatistics`; mmengine does not tell
+    training from validation.)
 
     Args:
         interval: Iterations between two reports; each covers the training images since the last
