@@ -82,7 +82,7 @@ def parse_args() -> argparse.Namespace:
         "--dtype",
         default="float32",
         choices=["float32", "bfloat16", "float16"],
-        help="of the gated network (float32); the native path takes float32 only",
+        help="of the gated network, its head included (float32)",
     )
     parser.add_argument(
         "--paths",

@@ -7,9 +7,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from mmbas.measure.contenders import Batch, caller, faster_layout
+from mmbas.measure.cpu_class import cpu_class
 from mmbas.measure.dense_run import Call
 from mmbas.sliced.accelerate import accelerate
 from mmbas.sliced.folding import folded
@@ -57,6 +58,9 @@ def gated_ways(
     layout, call = faster_layout(masked, batches, device=device)
     ways = GatedWays({"masked": call}, masked, {}, {}, layout)
     for path in paths:
+        if path == "native" and _is_emulated(batches[0].images):
+            ways.left_out[path] = "the CPU has no bfloat16 units that the kernels use"
+            continue
         try:
             ways.sliced[path] = accelerate(gated, path=path)
         except ValueError as error:
@@ -75,3 +79,8 @@ def of_dtype(
 ) -> tuple[nn.Module, list[Batch]]:
     """A copy of the network, and its batches, in a dtype."""
     return copy.deepcopy(gated).to(dtype), [batch.to(dtype) for batch in batches]
+
+
+def _is_emulated(images: Tensor) -> bool:
+    """Whether the native kernels would emulate the dtype of the images, which is for tests."""
+    return images.dtype == torch.bfloat16 and cpu_class() not in ("amx_bf16", "avx512_bf16")
