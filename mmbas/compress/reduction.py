@@ -274,7 +274,8 @@ def _with_reduced_gate(
     ]
     if not left:
         return {key: value for key, value in state.items() if not key.startswith("gate.")}
-    rows = [gate.decided.index(number) for number in left]
+    # Gates of one decision are open equally often, so that they stay or go together.
+    rows = list(dict.fromkeys(gate.output_of(number) for number in left))
     for key in ("gate.fc2.weight", "gate.fc2.bias"):
         state[key] = state[key][rows]
     return state

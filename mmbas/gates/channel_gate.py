@@ -1,4 +1,4 @@
-"""The paper's gating module: one small network per block, one logit per channel.
+"""The paper's gating module: one small network per block, one logit per channel or group of them.
 
 B. E. Bejnordi, T. Blankevoort, M. Welling: Batch-Shaping for Learning Conditional Channel Gated
 Networks, ICLR 2020, https://arxiv.org/abs/1907.06627
@@ -26,6 +26,10 @@ ALWAYS_OPEN_LOGIT = 80.0
 class ChannelGate(Gate):
     """Global average pool -> Linear(C, hidden) -> BN -> ReLU -> Linear(hidden, G) = logits.
 
+    With ``group=k`` the last layer has one output for k neighbouring channels, which open and close
+    together. Outward there is still one gate for each channel, so that all that multiplies, counts
+    or skips channels is as ever; only the losses ask for one value per decision.
+
     Training samples binary concrete gates, evaluation opens a gate where its logit is > 0.
     The gate network runs in float32 even under autocast: it costs next to nothing, and
     decisions near 0 should not depend on the precision of the convolutions.
@@ -37,10 +41,11 @@ class ChannelGate(Gate):
         temperature: Temperature of the binary concrete relaxation, > 0.
         init_open_prob: Expected open probability at the start, in (0, 1); sets the last bias.
         always_open: Gates that are open for every image. The gate network does not compute them:
-            its last layer has an output for each of the others only.
+            its last layer has outputs for the others only.
+        group: Channels per decision; the gates that are not always open are a multiple of it.
 
     Attributes:
-        decided: The gates that the last layer has an output for, in the order of its outputs.
+        decided: The gates that the last layer decides, ``group`` for each output in their order.
 
     Example:
         >>> import torch
@@ -57,6 +62,7 @@ class ChannelGate(Gate):
     """
 
     _outputs: Tensor
+    _first_gates: Tensor
 
     def __init__(
         self,
@@ -67,6 +73,7 @@ class ChannelGate(Gate):
         temperature: float = 2 / 3,
         init_open_prob: float = 0.5,
         always_open: Sequence[int] = (),
+        group: int = 1,
     ) -> None:
         super().__init__(num_gates)
         if not temperature > 0:
@@ -80,10 +87,20 @@ class ChannelGate(Gate):
         self.init_open_prob = init_open_prob
         self.fc1 = nn.Linear(in_channels, hidden_channels, bias=False)
         self.norm = nn.BatchNorm1d(hidden_channels)
-        self.fc2 = nn.Linear(hidden_channels, len(self.decided))
-        outputs = torch.full((num_gates,), len(self.decided))
-        outputs[self.decided] = torch.arange(len(self.decided))
+        if group < 1 or len(self.decided) % group:
+            raise ValueError(
+                f"expected group >= 1 that divides the {len(self.decided)} gates that are not "
+                f"always open, but got {group}"
+            )
+        self.group = group
+        num_outputs = len(self.decided) // group
+        self.fc2 = nn.Linear(hidden_channels, num_outputs)
+        # For each gate its output; one constant output stands for all that are always open.
+        outputs = torch.full((num_gates,), num_outputs)
+        outputs[self.decided] = torch.arange(num_outputs).repeat_interleave(group)
         self.register_buffer("_outputs", outputs, persistent=False)
+        firsts = [*self.decided[::group], *sorted(always_open)[:1]]
+        self.register_buffer("_first_gates", torch.tensor(firsts), persistent=False)
         self.init_weights()
 
     def init_weights(self) -> None:
@@ -104,16 +121,33 @@ class ChannelGate(Gate):
         with torch.autocast(device, enabled=False):
             pooled = average_pool(x, (2, 3)).to(self.norm.weight.dtype)
             logits: Tensor = self.fc2(F.relu(self.norm(self.fc1(pooled))))
-            if len(self.decided) < self.num_gates:
+            if self.fc2.out_features < self.num_gates:
                 # One constant column stands for all gates that are always open.
                 logits = F.pad(logits, (0, 1), value=ALWAYS_OPEN_LOGIT)[:, self._outputs]
         return logits
 
     def sample(self, logits: Tensor) -> Tensor:
         """See :meth:`Gate.sample`."""
-        return sample_binary_concrete(
-            logits, temperature=self.temperature, noise_scale=self.noise_scale
+        drawn = logits if self.group == 1 else logits[:, self._first_gates]
+        gates = sample_binary_concrete(
+            drawn, temperature=self.temperature, noise_scale=self.noise_scale
         )
+        return gates if self.group == 1 else gates[:, self._outputs]
+
+    @property
+    def decisions(self) -> list[int] | None:
+        """See :attr:`Gate.decisions`."""
+        return None if self.group == 1 else self.decided[:: self.group]
+
+    def output_of(self, number: int) -> int:
+        """Output of the last layer that decides a gate of :attr:`decided`."""
+        return self.decided.index(number) // self.group
+
+    def last_layer(self) -> tuple[Tensor, Tensor]:
+        """Weights, shape (G, hidden), and biases, shape (G,), of one row for each gate."""
+        weight = F.pad(self.fc2.weight.detach(), (0, 0, 0, 1))
+        bias = F.pad(self.fc2.bias.detach(), (0, 1), value=ALWAYS_OPEN_LOGIT)
+        return weight[self._outputs], bias[self._outputs]
 
     @property
     def min_batch_size(self) -> int:
@@ -135,7 +169,7 @@ class ChannelGate(Gate):
         """Arguments for ``print(model)``."""
         always_open = self.num_gates - len(self.decided)
         return (
-            f"num_gates={self.num_gates}, always_open={always_open}, "
+            f"num_gates={self.num_gates}, always_open={always_open}, group={self.group}, "
             f"temperature={self.temperature:.4g}"
         )
 

@@ -31,6 +31,16 @@ class Gate(nn.Module):
         self.register_buffer("noise_scale", torch.ones(()), persistent=False)
 
     @property
+    def decisions(self) -> Sequence[int] | None:
+        """One gate of each decision, where several gates follow one; None if each has its own."""
+        return None
+
+    @property
+    def num_decisions(self) -> int:
+        """Number of decisions that the losses see."""
+        return self.num_gates if self.decisions is None else len(self.decisions)
+
+    @property
     def min_batch_size(self) -> int:
         """Fewest images per batch and process that the gate can be trained on."""
         return 1
@@ -85,7 +95,7 @@ class Gate(nn.Module):
         if forced is not None:
             logits = replace_logits(logits, forced)
         gates = self.sample(logits) if self.training else (logits > 0).to(logits.dtype)
-        output = GateOutput(logits, gates, convs)
+        output = GateOutput(logits, gates, convs, self.decisions)
         record(self, output)
         return output
 

@@ -19,16 +19,24 @@ class GateOutput:
         logits: Gate logits, shape (N, G).
         gates: 0/1 decisions, shape (N, G); in training with a gradient to ``logits``.
         convs: The convolutions whose cost depends on these gates.
+        decisions: One gate of each decision, where several gates follow one; None if each gate has
+            its own.
     """
 
     logits: Tensor
     gates: Tensor
     convs: Sequence[GatedConvMACs] = ()
+    decisions: Sequence[int] | None = None
 
     @property
     def probs(self) -> Tensor:
         """Gate probs ``sigmoid(logits)``, shape (N, G)."""
         return self.logits.sigmoid()
+
+    @property
+    def decision_logits(self) -> Tensor:
+        """Logits of the decisions, shape (N, decisions): each is there once."""
+        return self.logits if self.decisions is None else self.logits[:, self.decisions]
 
     @property
     def dense_macs(self) -> int:

@@ -103,7 +103,7 @@ class PerGateLoss(GateLoss):
         return PerGateLoss._forward_uncompiled(self, gate_outputs)
 
     def _weighted_loss(self, gate_outputs: Sequence[GateOutput]) -> Tensor:
-        layers = [output.logits for output in gate_outputs]
+        layers = [output.decision_logits for output in gate_outputs]
         if not layers:
             raise ValueError("expected the outputs of at least one gated layer, but got none")
         weight = self.loss_weight * self.factor

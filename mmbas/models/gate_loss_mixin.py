@@ -70,7 +70,7 @@ class GateLossMixin(_Host):
         loss_names = [loss.loss_name for loss in self.gate_losses.values()]
         if len(set(loss_names)) < len(loss_names):
             raise ValueError(f"expected each gate loss once, but got {loss_names}")
-        num_gates = sum(gate.num_gates for gate in named_gates(self).values())
+        num_gates = sum(gate.num_decisions for gate in named_gates(self).values())
         gate_loss: Any
         for gate_loss in self.gate_losses.values():
             gate_loss.prepare(num_gates)

@@ -89,6 +89,18 @@ def test_images_with_a_gate_at_zero_are_left_out(exported):
         assert max_relative_difference(network, session, images(2)) == (0.0, 0)
 
 
+def test_gates_of_groups_of_channels_export(tmp_path):
+    config = Config.fromfile(DIGITS)
+    config.model.backbone.gate.group = 4
+    config.dump(tmp_path / "groups.py")
+    network = ExportedNetwork(build_model(tmp_path / "groups.py"), image_size=SIZE, with_gates=True)
+    export_onnx(network, tmp_path / "groups.onnx")
+    session = open_session(tmp_path / "groups.onnx")
+    difference, compared = max_relative_difference(network, session, images(4))
+    assert compared >= 3
+    assert difference <= 1e-4
+
+
 def test_reduced_network_exports(tmp_path):
     config = Config.fromfile(DIGITS)
     widths = [dict(channels=c, always_open=c // 2) for c in (5, 9, 16, 8, 20, 30, 40, 50)]

@@ -1,11 +1,11 @@
 """L0 loss: the mean gate prob of each gate, and the same reductions as batch shaping."""
 
 import math
-from types import SimpleNamespace
 
 import pytest
 import torch
 
+from mmbas.gates import GateOutput
 from mmbas.losses import GateL0Loss, gate_l0_loss
 from mmbas.registry import MODELS
 
@@ -13,7 +13,7 @@ LOGIT_3_4 = math.log(3.0)  # sigmoid = 3/4
 
 
 def outputs(*layers):
-    return [SimpleNamespace(logits=layer) for layer in layers]
+    return [GateOutput(layer, layer) for layer in layers]
 
 
 def test_hand_worked_example():

@@ -1,18 +1,17 @@
 """What the gate losses share: reductions over layers, compiled training."""
 
-from types import SimpleNamespace
-
 import pytest
 import torch
 from torch import nn
 
+from mmbas.gates import GateOutput
 from mmbas.losses import BatchShapingLoss, PerGateLoss
 from mmbas.losses.gate_loss import concatenate_logits
 
 
 def outputs(*layers):
     """Stand-ins for gate outputs, of which the losses read the logits."""
-    return [SimpleNamespace(logits=layer) for layer in layers]
+    return [GateOutput(layer, layer) for layer in layers]
 
 
 class LastLogit(PerGateLoss):

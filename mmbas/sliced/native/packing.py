@@ -82,11 +82,7 @@ def pack_gate(gate: ChannelGate) -> PackedGate:
     shift = -norm.running_mean * scale
     if norm.affine:
         scale, shift = scale * norm.weight, shift * norm.weight + norm.bias
-    # Gates that the second layer does not decide are constant.
-    bias2 = gate.compute_logits(gate.fc1.weight.new_zeros(1, gate.fc1.in_features, 1, 1))[0].clone()
-    weights2 = gate.fc2.weight.new_zeros(gate.num_gates, gate.fc2.in_features)
-    weights2[gate.decided] = gate.fc2.weight
-    bias2[gate.decided] = gate.fc2.bias
+    weights2, bias2 = gate.last_layer()
     return PackedGate((gate.fc1.weight * scale[:, None]).contiguous(), shift, weights2, bias2)
 
 

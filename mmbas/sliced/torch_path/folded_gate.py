@@ -9,7 +9,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from mmbas.gates import ChannelGate
-from mmbas.gates.channel_gate import ALWAYS_OPEN_LOGIT, average_pool
+from mmbas.gates.channel_gate import average_pool
 from mmbas.gates.gate import Gate
 from mmbas.sliced.folding import why_gate_not_folded
 
@@ -35,11 +35,7 @@ class FoldedChannelGate:
         scale = norm.weight.detach() / torch.sqrt(norm.running_var + norm.eps)
         self.first = gate.fc1.weight.detach() * scale[:, None]
         self.first_bias = norm.bias.detach() - norm.running_mean * scale
-        weight = gate.fc2.weight.detach()
-        self.second = weight.new_zeros(gate.num_gates, weight.shape[1])
-        self.second[gate.decided] = weight
-        self.second_bias = weight.new_full((gate.num_gates,), ALWAYS_OPEN_LOGIT)
-        self.second_bias[gate.decided] = gate.fc2.bias.detach()
+        self.second, self.second_bias = gate.last_layer()
 
     def __call__(self, x: Tensor) -> Tensor:
         """See :func:`logits_function`."""

@@ -3,7 +3,6 @@
 import os
 import subprocess
 import sys
-from types import SimpleNamespace
 
 import numpy as np
 import torch
@@ -12,6 +11,7 @@ from helpers import end_worker
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
+from mmbas.gates import GateOutput
 from mmbas.losses import BatchShapingLoss
 from mmbas.losses.batch_shaping.gather import gather_batch
 
@@ -34,7 +34,7 @@ def train(net, loss, batches):
     for batch in batches:
         net.zero_grad()
         first, second = net(batch).split([2, 4], dim=1)
-        value = loss([SimpleNamespace(logits=first), SimpleNamespace(logits=second)])
+        value = loss([GateOutput(first, first), GateOutput(second, second)])
         value.backward()
         values.append(value.item())
         grads.append(torch.cat([p.grad.flatten() for p in net.parameters()]).clone())
@@ -78,7 +78,7 @@ def test_two_processes_equal_one(tmp_path):
 def test_gather_does_nothing_in_one_process():
     logits = torch.randn(5, 3)
     assert gather_batch(logits) is logits
-    output = [SimpleNamespace(logits=logits)]
+    output = [GateOutput(logits, logits)]
     expected = BatchShapingLoss()(output)
     torch.testing.assert_close(BatchShapingLoss(gather=True)(output), expected, rtol=0, atol=0)
 

@@ -3,7 +3,6 @@
 import copy
 import math
 from importlib import import_module
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,6 +11,7 @@ import torch
 from scipy.special import betaincinv, logit
 from torch import nn
 
+from mmbas.gates import GateOutput
 from mmbas.losses import (
     BatchShapingLoss,
     BetaPrior,
@@ -39,7 +39,7 @@ DEVICES = [
 
 def outputs(*layers):
     """Stand-ins for gate outputs, of which the losses read the logits."""
-    return [SimpleNamespace(logits=layer) for layer in layers]
+    return [GateOutput(layer, layer) for layer in layers]
 
 
 def reference(logits, older=None, a=0.6, b=0.4):

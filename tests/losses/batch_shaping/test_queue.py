@@ -1,7 +1,6 @@
 """Queue of older logits: ranks by hand, and through mmengine's checkpoints."""
 
 import copy
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,12 +11,13 @@ from mmengine.runner.checkpoint import get_state_dict, weights_to_cpu
 from scipy.special import logit
 from torch import nn
 
+from mmbas.gates import GateOutput
 from mmbas.losses import BatchShapingLoss, UniformPrior
 
 
 def outputs(logits):
     """Stand-in for gate outputs, of which the losses read the logits."""
-    return [SimpleNamespace(logits=logits)]
+    return [GateOutput(logits, logits)]
 
 
 def reference(logits, older):
