@@ -54,24 +54,23 @@ def gated_ways(
     Raises:
         ValueError: If no path can run the network.
     """
-    masked = folded(gated)
-    layout, call = faster_layout(masked, batches, device=device)
-    ways = GatedWays({"masked": call}, masked, {}, {}, layout)
+    sliced: dict[str, nn.Module] = {}
+    left_out: dict[str, str] = {}
     for path in paths:
         if path == "native" and _is_emulated(batches[0].images):
-            ways.left_out[path] = "the CPU has no bfloat16 units that the kernels use"
+            left_out[path] = "the CPU has no bfloat16 units that the kernels use"
             continue
         try:
-            ways.sliced[path] = accelerate(gated, path=path)
+            sliced[path] = accelerate(gated, path=path)
         except ValueError as error:
-            ways.left_out[path] = str(error)
-            continue
-        ways.calls[path] = caller(ways.sliced[path], batches)
-    if not ways.sliced:
-        raise ValueError(
-            f"expected a path that can run this network, but got none: {ways.left_out}"
-        )
-    return ways
+            left_out[path] = str(error)
+    if not sliced:
+        reasons = "; ".join(dict.fromkeys(left_out.values()))
+        raise ValueError(f"expected a path that can run this network, but got none: {reasons}")
+    masked = folded(gated)
+    layout, masked_call = faster_layout(masked, batches, device=device)
+    calls = {path: caller(model, batches) for path, model in sliced.items()}
+    return GatedWays({"masked": masked_call, **calls}, masked, sliced, left_out, layout)
 
 
 def of_dtype(

@@ -287,6 +287,14 @@ def test_networks_that_cannot_be_timed_are_one_line(tmp_path, name, arguments, r
     assert message in error
 
 
+def test_a_network_that_cannot_be_sliced_is_one_line(tmp_path):
+    norm = "norm_cfg=dict(type='GN', num_groups=4)"
+    config = write_config(tmp_path, f"model = dict(backbone=dict({norm}))")
+    error = error_of("benchmark_inference", config, "--open-fraction", "0.5", *FAST)
+    assert error.startswith("error: expected a path that can run this network, but got none: ")
+    assert error.count("GroupNorm") == 1
+
+
 def test_a_network_without_gates_has_nothing_to_slice():
     error = error_of("benchmark_inference", "configs/resnet20_cifar10.py", "--open-fraction", "0.5")
     assert error == "error: expected a config with gates, but its network has none"
