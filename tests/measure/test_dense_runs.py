@@ -67,7 +67,7 @@ def test_openvino_computes_in_the_precision_asked_for(network, images):
     if "openvino bfloat16" in found.runs:
         assert found.differences["openvino bfloat16"] > 1e-5
     else:
-        assert "not in bf16" in found.left_out["openvino bfloat16"]
+        assert found.left_out["openvino bfloat16"]  # says why
 
 
 def test_absent_libraries_are_named(network, images, monkeypatch):
