@@ -51,7 +51,11 @@ def parse_args() -> argparse.Namespace:
         "(train)",
     )
     parser.add_argument(
-        "--num-images", type=int, metavar="N", default=2000, help="the first N of them (2000)"
+        "--num-images",
+        type=int,
+        metavar="N",
+        default=2000,
+        help="so many of them, chosen at random but always the same (2000)",
     )
     return parser.parse_args()
 
@@ -72,7 +76,7 @@ def main() -> None:
     check_data_roots(config, [f"{args.data}_dataloader", "test_dataloader"])
     model = load_trained_model(config, args.checkpoint)
     before = evaluate_test_set(config, model)
-    loader = data_loader(config, args.data)
+    loader = data_loader(config, args.data, mixed=True)
     shift, reached = match_macs(model, ChosenImages(loader, args.num_images), target)
     after = evaluate_test_set(config, model)
     meta = {**read_checkpoint(args.checkpoint)["meta"], "logit_shift": shift}

@@ -51,7 +51,12 @@ def parse_args() -> argparse.Namespace:
         help="images to measure the gates on: this part of the data, through the test pipeline "
         "(train)",
     )
-    parser.add_argument("--num-images", type=int, metavar="N", help="only the first N of them")
+    parser.add_argument(
+        "--num-images",
+        type=int,
+        metavar="N",
+        help="only so many of them, chosen at random but always the same",
+    )
     parser.add_argument(
         "--min-rate",
         type=float,
@@ -159,7 +164,7 @@ def main() -> None:
     check_args(args)
     check_data_roots(config, [f"{args.data}_dataloader", "test_dataloader"])
     model = load_trained_model(config, args.checkpoint)
-    loader = data_loader(config, args.data)
+    loader = data_loader(config, args.data, mixed=True)
     classes = class_numbers(args.classes, class_names(loader.dataset))
     images = select_images(loader, classes=classes, num_images=args.num_images)
     rates, num_images = measure_open_rates(model, images)

@@ -8,7 +8,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from mmengine.config import Config
+from mmengine.registry import DATASETS
 from mmengine.runner import Runner
 from torch.utils.data import Subset
 
@@ -56,12 +58,14 @@ def each_image_once(dataset: Any) -> Any:
     return dataset
 
 
-def data_loader(config: Config, part: str) -> Any:
-    """The images of a part of the data as the test set is read: in order, once, not augmented.
+def data_loader(config: Config, part: str, *, mixed: bool = False) -> Any:
+    """The images of a part of the data as the test set is read: each once, not augmented.
 
     Args:
         config: With ``test_dataloader`` and that of the part.
         part: ``'train'``, ``'val'`` or ``'test'``.
+        mixed: Whether the images come in a fixed random order, so that the first ones stand for
+            all; folders of classes come class by class otherwise.
 
     Raises:
         ValueError: If the config has no such part.
@@ -76,7 +80,16 @@ def data_loader(config: Config, part: str) -> Any:
         set_pipeline(dataset, pipeline)
         loader["dataset"] = dataset
     with class_names_asked_for():
+        if mixed:
+            loader["dataset"] = _mixed(DATASETS.build(loader["dataset"]))
         return Runner.build_dataloader(loader)
+
+
+def _mixed(dataset: Any) -> ImageSubset:
+    """All images of a built data set in a fixed random order."""
+    if hasattr(dataset, "full_init"):  # plain torch's have none
+        dataset.full_init()
+    return ImageSubset(dataset, np.random.default_rng(0).permutation(len(dataset)).tolist())
 
 
 @contextlib.contextmanager

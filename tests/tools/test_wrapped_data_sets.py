@@ -80,6 +80,23 @@ def test_images_are_read_once_in_order_and_as_they_are(tmp_path, wrapper):
     assert len(innermost(config.train_dataloader.dataset)[0].pipeline) == 2
 
 
+def images_of(loader):
+    """All images of a loader, shape (N, values)."""
+    return torch.cat([torch.stack(batch["inputs"]).flatten(1) for batch in loader])
+
+
+@pytest.mark.parametrize("wrapper", WRAPPERS)
+def test_a_few_mixed_images_stand_for_all(tmp_path, wrapper):
+    """Folders of classes come class by class: the first images would all be of one class."""
+    config = Config.fromfile(write(tmp_path, wrapper))
+    with DefaultScope.overwrite_default_scope("mmpretrain"):
+        ordered = images_of(data_loader(config, "train"))
+        mixed, again = (images_of(data_loader(config, "train", mixed=True)) for _ in range(2))
+    positions = [int((ordered == image).all(dim=1).nonzero()[0]) for image in mixed]
+    assert sorted(positions) == list(range(len(ordered))) != positions
+    assert torch.equal(mixed, again)
+
+
 def test_every_data_set_that_is_joined_gets_the_pipeline(tmp_path):
     config = Config.fromfile(write(tmp_path, "joined"))
     inner = config.train_dataloader.dataset.datasets[0]
