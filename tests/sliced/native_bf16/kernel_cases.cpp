@@ -70,18 +70,26 @@ template <class Kernels> double pack_inputs_case(Random &random) {
 }
 
 template <class Kernels> double pack_both_case(Random &random) {
-    int taps = random.between(1, 9), outputs = kBlock * random.between(1, 5);
-    Lines<Bf16> weights((size_t)2 * taps * outputs);
+    int taps = random.between(1, 9), blocks = random.between(1, 5);
+    size_t stride = (size_t)2 * taps * kBlock;
+    Lines<Bf16> weights(blocks * stride);
     weights.fill(random);
-    const Bf16 *second = random.between(0, 3) ? weights.data + taps * outputs : nullptr;
-    std::vector<uint32_t> bits(outputs / kBlock);
-    int kind = random.between(0, 3);
-    for (auto &word : bits) word = kind == 0 ? 0 : kind == 1 ? ~0u : random.engine();
-    int64_t stride = taps * kTile + kBlock, row = random.between(0, kRows - 1) * kBlock;
-    Lines<Bf16> tiles((outputs / kRows + 1) * stride), twin((outputs / kRows + 1) * stride);
-    Kernels::pack_both(weights.data, second, taps, outputs, bits.data(), tiles.data + row, stride);
-    PortableKernels::pack_both(weights.data, second, taps, outputs, bits.data(), twin.data + row,
-                               stride);
+    const Bf16 *second = random.between(0, 3) ? weights.data + taps * kBlock : nullptr;
+    // A pair holds no more than 32 open outputs.
+    std::vector<uint32_t> bits(blocks);
+    int open = random.between(0, kBlock);
+    for (int i = 0; i < open; i++) {
+        int output = random.between(0, blocks * kBlock - 1);
+        bits[output / kBlock] |= 1u << output % kBlock;
+    }
+    OpenOutputs outputs = {bits.data(), blocks, ~0u << random.between(0, 31),
+                           ~0u >> random.between(0, 31), (int64_t)stride};
+    Lines<Bf16> tiles((size_t)2 * taps * kTile), twin((size_t)2 * taps * kTile);
+    int64_t row = random.between(0, kRows - 1) * kBlock;
+    Kernels::pack_both(weights.data, second, taps, outputs, tiles.data + row,
+                       tiles.data + taps * kTile + row);
+    PortableKernels::pack_both(weights.data, second, taps, outputs, twin.data + row,
+                               twin.data + taps * kTile + row);
     return tiles.differences(twin);
 }
 
@@ -132,6 +140,7 @@ template <class Kernels> double finish_case(Random &random) {
     Finish finish = {};
     finish.out_table = out_table.data();
     finish.dump = kMap;
+    finish.ahead = (char *)residual.data;
     finish.out = (char *)out.data;
     if (random.between(0, 1)) {
         finish.residual_table = residual_table.data();

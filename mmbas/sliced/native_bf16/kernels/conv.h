@@ -66,17 +66,35 @@ void for_pairs(const Conv &conv, int block, const Bf16 *weights, int64_t stride,
     }
 }
 
+// The outputs of a pair of N tiles among the open ones.
+OpenOutputs open_outputs(const Conv &conv, int pair) {
+    int first = conv.out.channel(pair * kBlock);
+    int last = conv.out.channel((int)smaller(pair * kBlock + kBlock, conv.out.count) - 1);
+    OpenOutputs outputs = {};
+    outputs.bits = conv.out.bits + first / kBlock;
+    outputs.blocks = last / kBlock - first / kBlock + 1;
+    outputs.head = ~0u << first % kBlock;
+    outputs.tail = ~0u >> (kBlock - 1 - last % kBlock);
+    outputs.stride = (int64_t)conv.step.main.channels * conv.taps * kBlock;
+    return outputs;
+}
+
 // Weights [O / 32][I][tap][32 stored outputs]: two N tiles for a block of inputs.
 template <class Kernels>
 void pack_inputs(const Conv &conv, int pair, int block, Bf16 *tiles) {
+    const bool both = conv.step.gated == kBoth;
     const int64_t stride = (int64_t)conv.taps * kBlock;
-    const Bf16 *weights = conv.step.main.weights + pair * conv.step.main.channels * stride;
+    OpenOutputs outputs = {};
+    if (both) outputs = open_outputs(conv, pair);
+    int first_output = both ? conv.out.channel(pair * kBlock) / kBlock : pair;
+    const Bf16 *weights = conv.step.main.weights + first_output * conv.step.main.channels * stride;
     Bf16 *tiles0 = tiles + (int64_t)block * conv.taps * kTile, *tiles1 = tiles0 + conv.tile_stride;
     for_pairs(
         conv, block, weights, stride,
         [&](const Bf16 *first, const Bf16 *second, int row) {
-            Kernels::pack_inputs(first, second, conv.taps, tiles0 + row * kBlock,
-                                 tiles1 + row * kBlock);
+            Bf16 *rows0 = tiles0 + row * kBlock, *rows1 = tiles1 + row * kBlock;
+            if (both) Kernels::pack_both(first, second, conv.taps, outputs, rows0, rows1);
+            else Kernels::pack_inputs(first, second, conv.taps, rows0, rows1);
         },
         [&](int row) {
             for (int t = 0; t < conv.taps; t++) {
@@ -86,41 +104,20 @@ void pack_inputs(const Conv &conv, int pair, int block, Bf16 *tiles) {
         });
 }
 
-// Weights [I][tap][stored outputs, padded to 32]: all N tiles for a block of inputs.
-template <class Kernels>
-void pack_both(const Conv &conv, int block, Bf16 *tiles) {
-    const int outputs = (int)round_up(conv.step.out_channels, kBlock);
-    tiles += (int64_t)block * conv.taps * kTile;
-    for_pairs(
-        conv, block, conv.step.main.weights, (int64_t)conv.taps * outputs,
-        [&](const Bf16 *first, const Bf16 *second, int row) {
-            Kernels::pack_both(first, second, conv.taps, outputs, conv.out.bits,
-                               tiles + row * kBlock, conv.tile_stride);
-        },
-        [&](int row) {
-            for (int n = 0; n < div_up(conv.out.count, kRows); n++)
-                for (int t = 0; t < conv.taps; t++)
-                    std::memset(tiles + n * conv.tile_stride + t * kTile + row * kBlock, 0, kLine);
-        });
-}
-
 // This thread's share of all weights, for all threads.
 template <class Kernels>
 void pack_shared(const Conv &conv) {
     Bf16 *tiles = conv.shared();
-    int64_t blocks = conv.in_blocks, columns = 1;
-    if (conv.step.gated == kOutputs) columns = div_up(conv.out.count, kRows);
-    if (conv.step.gated == kInputs) columns = conv.pairs;
+    const bool outputs = conv.step.gated == kOutputs;
+    int64_t blocks = conv.in_blocks, columns = outputs ? div_up(conv.out.count, kRows) : conv.pairs;
     Range share = conv.team.share(columns * blocks);
     for (int64_t i = share.begin; i < share.end; i++) {
         int column = (int)(i / blocks), block = (int)(i % blocks);
-        if (conv.step.gated == kOutputs) {
+        if (outputs) {
             Range range = {(int64_t)block * conv.taps, (int64_t)(block + 1) * conv.taps};
             pack_outputs<Kernels>(conv, column, range, tiles + column * conv.tile_stride);
-        } else if (conv.step.gated == kInputs) {
-            pack_inputs<Kernels>(conv, column, block, tiles + 2 * column * conv.tile_stride);
         } else {
-            pack_both<Kernels>(conv, block, tiles);
+            pack_inputs<Kernels>(conv, column, block, tiles + 2 * column * conv.tile_stride);
         }
     }
     conv.team.wait();
@@ -147,12 +144,13 @@ void gather_image(const Conv &conv, int64_t first, int count) {
     const Bf16 *pixels = (const Bf16 *)conv.team.at(conv.step.main.offset);
     const int row_bytes = image.kernel * image.channels * (int)sizeof(Bf16);
     char *to = conv.local.gathered;
-    for (int64_t p = first; p < first + count; p++, to += image.row_bytes) {
-        int64_t y = p / image.width * image.stride, x = p % image.width * image.stride;
-        const Bf16 *from = pixels + y * image.row + x * image.channels;
+    int64_t y = first / image.width, x = first % image.width;
+    for (int p = 0; p < count; p++, to += image.row_bytes) {
+        const Bf16 *from = pixels + image.stride * (y * image.row + x * image.channels);
         for (int row = 0; row < image.kernel; row++, from += image.row)
             for (int byte = 0; byte < row_bytes; byte += kLine)
                 std::memcpy(to + row * row_bytes + byte, (const char *)from + byte, kLine);
+        if (++x == image.width) x = 0, y++;
     }
 }
 
@@ -161,7 +159,7 @@ Product make_product(const Conv &conv, int pair, const Bf16 *tiles) {
     const ConvStep &step = conv.step;
     Product product = {};
     product.n_tiles = (int)smaller(2, div_up(conv.out.count - pair * kBlock, kRows));
-    product.bias = conv.local.bias;
+    product.bias = conv.local.bias + pair * kBlock;
     product.num_segments = 1;
     product.segments[0] = {conv.team.at(step.main.offset), kLine, step.main.block_stride,
                            step.main.taps, conv.taps, conv.in_blocks, tiles, conv.tile_stride};
@@ -177,11 +175,26 @@ Product make_product(const Conv &conv, int pair, const Bf16 *tiles) {
                                step.shortcut.block_stride, step.shortcut.taps, 1, blocks,
                                step.shortcut.weights + 2 * pair * stride, stride};
     }
-    for (int i = 0; i < kBlock; i++) {
-        int number = pair * kBlock + i;
-        conv.local.bias[i] = number < conv.out.count ? step.bias[conv.out.channel(number)] : 0;
-    }
     return product;
+}
+
+void gather_bias(const Conv &conv) {
+    float *bias = conv.local.bias;
+    for (int i = 0; i < conv.out.count; i++) bias[i] = conv.step.bias[conv.out.channel(i)];
+    for (int i = conv.out.count; i % kBlock; i++) bias[i] = 0;
+}
+
+// Lines that the next product but this one's needs, to be prefetched: the next 32 channels of the
+// same positions, or the next positions.
+const char *lines_ahead(const Conv &conv, int pair, int64_t position) {
+    const ConvStep &step = conv.step;
+    if (++pair == conv.pairs) pair = 0, position += kChunk;
+    if (position >= step.positions) position = 0;
+    if (pair * kBlock < step.residual_channels)
+        return conv.team.at(step.residual_offset) + pair * step.residual_block_stride +
+               (int64_t)step.residual_table[position] * kLine;
+    return conv.team.at(step.out_offset) + pair * step.out_block_stride +
+           (int64_t)step.out_table[position] * kLine;
 }
 
 Finish make_finish(const Conv &conv, int pair) {
@@ -190,6 +203,7 @@ Finish make_finish(const Conv &conv, int pair) {
     Finish finish = {};
     finish.out_table = step.out_table;
     finish.out = conv.team.at(step.out_offset) + pair * step.out_block_stride;
+    finish.ahead = finish.out;
     finish.dump = step.out_dump;
     finish.lanes = left >= kBlock ? ~0u : (1u << left) - 1;
     if (pair * kBlock < step.residual_channels) {
@@ -225,14 +239,16 @@ void run_large(const Conv &conv) {
         if (conv.step.image.kernel) gather_image(conv, first, (int)(end - first));
         for (int pair = 0; pair < conv.pairs; pair++) {
             Product product = make_product(conv, pair, packed_tiles(conv, pair));
-            compute<Kernels>(conv, product, make_finish(conv, pair), {first, end});
+            Finish finish = make_finish(conv, pair);
+            finish.ahead = lines_ahead(conv, pair, first);
+            compute<Kernels>(conv, product, finish, {first, end});
         }
     }
 }
 
 template <class Kernels>
 void run_small(const Conv &conv) {
-    const bool local = conv.step.gated == kOutputs || conv.step.gated == kInputs;
+    const bool local = conv.step.gated != kDense;
     Range pairs = conv.team.share(conv.pairs);
     for (int pair = (int)pairs.begin; pair < pairs.end; pair++) {
         const Bf16 *tiles = local ? conv.local.packed : packed_tiles(conv, pair);
@@ -245,10 +261,11 @@ void run_small(const Conv &conv) {
 template <class Kernels>
 void run_conv(const ConvStep &step, const Team &team) {
     Conv conv(step, team);
+    gather_bias(conv);
     if (step.sums)
         std::memset(team.sums(team.run.rank), 0,
                     sizeof(float) * round_up(step.out_channels, kBlock));
-    if (step.gated != kDense && (step.large || step.gated == kBoth)) pack_shared<Kernels>(conv);
+    if (step.gated != kDense && step.large) pack_shared<Kernels>(conv);
     if (step.large) run_large<Kernels>(conv);
     else run_small<Kernels>(conv);
 }

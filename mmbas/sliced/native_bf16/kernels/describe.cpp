@@ -17,6 +17,7 @@ std::string describe(const Step &step) {
     switch (step.kind) {
         case kImage: return "image";
         case kConv: return describe_conv(step.conv);
+        case kStem: return describe_conv(step.stem.conv) + ", max pool";
         case kMaxPool: return "max pool";
         case kAvgPool: return "average pool";
         case kGate: return "gate";

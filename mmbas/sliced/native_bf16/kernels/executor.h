@@ -3,6 +3,7 @@
 #include "conv.h"
 #include "gate.h"
 #include "maps.h"
+#include "stem.h"
 
 namespace {
 
@@ -11,6 +12,7 @@ void run_step(const Step &step, const Team &team) {
     switch (step.kind) {
         case kImage: return run_image_step(step.image, team);
         case kConv: return run_conv<Kernels>(step.conv, team);
+        case kStem: return run_stem<Kernels>(step.stem, team);
         case kMaxPool:
         case kAvgPool: return run_pool(step.pool, team);
         case kGate: return run_gate(step.gate, team);

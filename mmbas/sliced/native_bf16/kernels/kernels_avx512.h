@@ -40,40 +40,30 @@ static inline void pack_inputs_bf16_avx512(const Bf16 *first, const Bf16 *second
     }
 }
 
-// Collects pairs in `row` and moves every 16 of them to a tile.
-struct PairRow {
-    alignas(64) Bf16 pairs[4 * kBlock];
-    int count;
-
-    void append(__m512i pairs16, __mmask16 open, Bf16 *&to, int64_t tile_stride) {
-        _mm512_storeu_si512(pairs + 2 * count, _mm512_maskz_compress_epi32(open, pairs16));
-        count += __builtin_popcount(open);
-        if (count < kRows) return;
-        _mm512_store_si512(to, _mm512_load_si512(pairs));
-        _mm512_store_si512(pairs, _mm512_load_si512(pairs + kBlock));
-        to += tile_stride;
-        count -= kRows;
-    }
-};
+// Puts the open ones of 16 pairs behind those that are there; returns how many there are then.
+static inline int append_pairs(Bf16 *pairs, int count, __m512i pairs16, __mmask16 open) {
+    _mm512_storeu_si512(pairs + 2 * count, _mm512_maskz_compress_epi32(open, pairs16));
+    return count + __builtin_popcount(open);
+}
 
 static inline void pack_both_bf16_avx512(const Bf16 *first, const Bf16 *second, int taps,
-                                         int outputs, const uint32_t *bits, Bf16 *rows,
-                                         int64_t tile_stride) {
-    PairRow row;
+                                         const OpenOutputs &outputs, Bf16 *rows0, Bf16 *rows1) {
     for (int t = 0; t < taps; t++) {
-        Bf16 *to = rows + t * kTile;
-        row.count = 0;
-        for (int o = 0; o < outputs; o += kBlock, first += kBlock) {
-            __m512i a = _mm512_loadu_si512(first);
-            __m512i b = _mm512_setzero_si512();
-            if (second) b = _mm512_loadu_si512(second), second += kBlock;
-            uint32_t open = bits[o / kBlock];
-            row.append(_mm512_unpacklo_epi16(a, b), (__mmask16)open, to, tile_stride);
-            row.append(_mm512_unpackhi_epi16(a, b), (__mmask16)(open >> 16), to, tile_stride);
+        alignas(64) Bf16 pairs[4 * kBlock];
+        _mm512_store_si512(pairs, _mm512_setzero_si512());
+        _mm512_store_si512(pairs + kBlock, _mm512_setzero_si512());
+        int count = 0;
+        for (int block = 0; block < outputs.blocks; block++) {
+            int64_t from = block * outputs.stride + t * kBlock;
+            __m512i a = _mm512_loadu_si512(first + from);
+            __m512i b = second ? _mm512_loadu_si512(second + from) : _mm512_setzero_si512();
+            uint32_t open = outputs.mask(block);
+            count = append_pairs(pairs, count, _mm512_unpacklo_epi16(a, b), (__mmask16)open);
+            count = append_pairs(pairs, count, _mm512_unpackhi_epi16(a, b),
+                                 (__mmask16)(open >> 16));
         }
-        if (!row.count) continue;
-        __mmask16 rest = (__mmask16)((1u << row.count) - 1);
-        _mm512_store_si512(to, _mm512_maskz_loadu_epi32(rest, row.pairs));
+        _mm512_store_si512(rows0 + t * kTile, _mm512_load_si512(pairs));
+        _mm512_store_si512(rows1 + t * kTile, _mm512_load_si512(pairs + kBlock));
     }
 }
 
@@ -132,6 +122,7 @@ static inline void finish_lines(const Finish &finish, const float *products, int
     if (SUMS) sum0 = _mm512_loadu_ps(finish.sums), sum1 = _mm512_loadu_ps(finish.sums + kRows);
     for (int p = 0; p < count; p++, products += kBlock) {
         int64_t to = finish.out_table[position + p];
+        _mm_prefetch(finish.ahead + p * kLine, _MM_HINT_T0);
         __m512 x0 = _mm512_load_ps(products), x1 = _mm512_load_ps(products + kRows);
         if (RESIDUAL) {
             int64_t from = finish.residual_table[position + p];
@@ -177,9 +168,9 @@ struct Avx512Kernels {
                             Bf16 *rows1) {
         pack_inputs_bf16_avx512(first, second, taps, rows0, rows1);
     }
-    static void pack_both(const Bf16 *first, const Bf16 *second, int taps, int outputs,
-                          const uint32_t *bits, Bf16 *rows, int64_t tile_stride) {
-        pack_both_bf16_avx512(first, second, taps, outputs, bits, rows, tile_stride);
+    static void pack_both(const Bf16 *first, const Bf16 *second, int taps,
+                          const OpenOutputs &outputs, Bf16 *rows0, Bf16 *rows1) {
+        pack_both_bf16_avx512(first, second, taps, outputs, rows0, rows1);
     }
     static void multiply(const Product &product, int64_t position, float *products) {
         multiply_bf16_avx512(product, position, products);

@@ -34,25 +34,22 @@ static inline void pack_inputs_bf16_portable(const Bf16 *first, const Bf16 *seco
     }
 }
 
-// The same where outputs are gated as well: `outputs` of them in [tap][outputs], open ones in
-// `bits`; row `pair` of as many tiles as the open ones fill, `tile_stride` elements apart.
+// The same where outputs are gated as well: only open ones, close together; zeros behind them.
 static inline void pack_both_bf16_portable(const Bf16 *first, const Bf16 *second, int taps,
-                                           int outputs, const uint32_t *bits, Bf16 *rows,
-                                           int64_t tile_stride) {
+                                           const OpenOutputs &outputs, Bf16 *rows0, Bf16 *rows1) {
     for (int t = 0; t < taps; t++) {
+        Bf16 pairs[kBlock][2] = {};
         int n = 0;
-        for (int o = 0; o < outputs; o++) {
-            if (!(bits[o / kBlock] >> o % kBlock & 1)) continue;
-            int64_t from = (int64_t)t * outputs + o / kBlock * kBlock + stored_output(o % kBlock);
-            Bf16 *row = rows + n / kRows * tile_stride + t * kTile + n % kRows * 2;
-            row[0] = first[from];
-            row[1] = second ? second[from] : (Bf16)0;
-            n++;
+        for (int block = 0; block < outputs.blocks; block++) {
+            for (int o = 0; o < kBlock; o++) {
+                if (!(outputs.mask(block) >> o & 1)) continue;
+                int64_t from = block * outputs.stride + t * kBlock + stored_output(o);
+                pairs[n][0] = first[from];
+                pairs[n++][1] = second ? second[from] : (Bf16)0;
+            }
         }
-        for (; n % kRows; n++) {
-            Bf16 *row = rows + n / kRows * tile_stride + t * kTile + n % kRows * 2;
-            row[0] = row[1] = 0;
-        }
+        std::memcpy(rows0 + t * kTile, pairs, kLine);
+        std::memcpy(rows1 + t * kTile, pairs[kRows], kLine);
     }
 }
 
@@ -108,9 +105,9 @@ struct PortableKernels {
                             Bf16 *rows1) {
         pack_inputs_bf16_portable(first, second, taps, rows0, rows1);
     }
-    static void pack_both(const Bf16 *first, const Bf16 *second, int taps, int outputs,
-                          const uint32_t *bits, Bf16 *rows, int64_t tile_stride) {
-        pack_both_bf16_portable(first, second, taps, outputs, bits, rows, tile_stride);
+    static void pack_both(const Bf16 *first, const Bf16 *second, int taps,
+                          const OpenOutputs &outputs, Bf16 *rows0, Bf16 *rows1) {
+        pack_both_bf16_portable(first, second, taps, outputs, rows0, rows1);
     }
     static void multiply(const Product &product, int64_t position, float *products) {
         multiply_bf16_portable(product, position, products);

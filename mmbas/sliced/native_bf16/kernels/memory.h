@@ -7,7 +7,7 @@ namespace {
 // Most memory that any step needs.
 struct Needs {
     int channels = kBlock, gates = kBlock, lists = 0;
-    int64_t gate_floats = 0, image = 0, packed = 0, local = 0;
+    int64_t gate_floats = 0, image = 0, packed = 0, local = 0, band = 0;
 
     template <class T> static void raise(T &most, T one) { most = most > one ? most : one; }
 };
@@ -28,9 +28,11 @@ Memory lay_out(const Needs &needs, int threads) {
     memory.gate = take(needs.gate_floats * (int64_t)sizeof(float));
     memory.image = take(needs.image);
     memory.packed = take(needs.packed);
-    memory.local_stride =
-        round_up(kSumsBytes + kBiasBytes + kRingBytes + needs.local, kLine);
+    memory.bias_bytes = round_up(needs.channels, kBlock) * (int64_t)sizeof(float);
+    memory.local_stride = round_up(kProductBytes + memory.bias_bytes + needs.local, kLine);
     memory.locals = take(threads * memory.local_stride);
+    memory.band_stride = round_up(needs.band, kLine);
+    memory.bands = take(threads * memory.band_stride);
     memory.total = end;
     return memory;
 }

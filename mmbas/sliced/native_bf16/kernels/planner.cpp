@@ -6,11 +6,6 @@ namespace {
 
 constexpr int kLargeMap = 400;  // positions from which on threads share them; see conv.h
 
-// In which order a convolution visits the pixels of its output.
-enum Order { kPixels, kPlane, kPhases };
-
-Size size_of(const Map &map) { return {map.grid.height, map.grid.width}; }
-
 Size strided_size(Size size, int stride) {
     return {strided(size.height, stride), strided(size.width, stride)};
 }
@@ -20,8 +15,6 @@ int reach(const MmbasConv &conv) {
     int radius = conv.dilation * (conv.kernel / 2);
     return conv.stride == 2 ? (radius + 1) / 2 : radius;
 }
-
-int floor_half(int a) { return (a - (a & 1)) / 2; }
 
 // What a convolution does besides multiplying.
 struct Extras {
@@ -38,14 +31,18 @@ class Planner {
 
     void draft(Size size) {
         plan_ = std::make_unique<FinishedPlan>();
-        tables_.clear();
+        tables_ = Tables();
         num_gates_ = 0;
         Map x = stem(size);
         for (size_t i = 0; i < network_.blocks.size(); i++) x = block(i, x);
     }
 
-    std::unique_ptr<FinishedPlan> plan_;
-    Needs needs_;
+    std::unique_ptr<FinishedPlan> finish() {
+        plan_->tables = std::move(tables_);
+        return std::move(plan_);
+    }
+
+    const Needs &needs() const { return needs_; }
 
    private:
     Role other_stream() const { return stream_ == kStream ? kOtherStream : kStream; }
@@ -63,13 +60,17 @@ class Planner {
 
     void sum_last() {
         Step &last = plan_->steps.back();
-        (last.kind == kConv ? last.conv.sums : last.pool.sums) = 1;
+        int32_t &sums = last.kind == kConv   ? last.conv.sums
+                        : last.kind == kStem ? last.stem.conv.sums
+                                             : last.pool.sums;
+        sums = 1;
     }
 
     Map stem(Size size) {
         const size_t last = network_.stem.size() - 1;
         const bool phased = phased_before(0);
         stream_ = kStream;
+        if (!last && network_.max_pool) return pooled_image_conv(size, phased);
         Map x = image_conv(network_.stem[0], size, phased && !last && !network_.max_pool);
         for (size_t i = 1; i <= last; i++) {
             stream_ = other_stream();
@@ -123,7 +124,8 @@ class Planner {
         return conv(block.convs.back(), inner, stream_, phased, extras);
     }
 
-    Map image_conv(const ConvLayer &layer, Size size, bool phased) {
+    // The image, and what a convolution of it has before its target is known.
+    ConvStep draft_image_conv(const ConvLayer &layer, Size size) {
         const MmbasConv &shape = layer.shape;
         const int pad = shape.kernel / 2, channels = shape.in_channels;
         Size out = strided_size(size, shape.stride);
@@ -132,16 +134,44 @@ class Planner {
         add(kImage).image = image;
         int64_t elements = (int64_t)image.row * (size.height + 2 * pad) + 2 * kBlock;
         Needs::raise(needs_.image, elements * (int64_t)sizeof(Bf16));
-
-        Map target = maps_.get(out, phased, stream_, shape.out_channels);
         ConvStep step = {};
         int row_bytes = (int)round_up(shape.kernel * shape.kernel * channels, kBlock) * 2;
         step.image = {shape.kernel, shape.stride, channels, image.row, out.width, row_bytes};
-        step.main = {0, kLine, row_bytes / 2, 1, taps({0}), layer.packed.weights()};
+        step.main = {0, kLine, row_bytes / 2, 1, tables_.taps({0}), layer.packed.weights()};
+        step.in_list = step.out_list = kAllOpen;
+        step.out_channels = shape.out_channels;
+        step.bias = layer.packed.bias.data();
         step.positions = out.height * out.width;
         step.large = 1;
         Needs::raise(needs_.local, (int64_t)kChunk * row_bytes + 2 * kLine);
+        Needs::raise(needs_.channels, step.out_channels);
+        return step;
+    }
+
+    Map image_conv(const ConvLayer &layer, Size size, bool phased) {
+        ConvStep step = draft_image_conv(layer, size);
+        Size out = strided_size(size, layer.shape.stride);
+        Map target = maps_.get(out, phased, stream_, step.out_channels);
         return finish_conv(step, layer, kPixels, target, {});
+    }
+
+    // The convolution of the image with the max pooling behind it.
+    Map pooled_image_conv(Size size, bool phased) {
+        StemStep step = {};
+        step.conv = draft_image_conv(network_.stem[0], size);
+        Size out = strided_size(size, network_.stem[0].shape.stride);
+        step.conv_height = out.height;
+        step.out = maps_.get(strided_size(out, kPoolStride), phased, stream_,
+                             step.conv.out_channels);
+        const int rows = 2 * kBandRows + 1, pitch = out.width + 1;
+        int64_t stride = (int64_t)(rows * pitch + 2) * kLine;
+        // One position of padding stands in front of row 0.
+        step.band = {kLine, stride, step.conv.out_channels, {rows, out.width, pitch, 0, 0, 0}};
+        step.conv.out_dump = -1;
+        step.conv.out_table = tables_.rows(rows, out.width, pitch);
+        Needs::raise(needs_.band, stride * div_up(step.conv.out_channels, kBlock) + 2 * kLine);
+        add(kStem).stem = step;
+        return step.out;
     }
 
     Map conv(const ConvLayer &layer, const Map &in, Role role, bool phased, const Extras &extras) {
@@ -156,7 +186,7 @@ class Planner {
         step.gated = extras.out_list == kAllOpen ? kDense : kOutputs;
         if (extras.in_list != kAllOpen) step.gated = step.gated == kDense ? kInputs : kBoth;
         step.main = {in.offset, in.block_stride, shape.in_channels,
-                     shape.kernel * shape.kernel, conv_taps(shape, in.grid),
+                     shape.kernel * shape.kernel, tables_.conv_taps(shape, in.grid),
                      layer.packed.weights()};
         Grid computed = in.grid;
         if (!all_phases) computed = {out.height, out.width, in.grid.pitch, 0, 0, 0};
@@ -168,22 +198,23 @@ class Planner {
 
     Map finish_conv(ConvStep step, const ConvLayer &layer, Order order, const Map &target,
                     const Extras &extras) {
-        if (step.image.kernel) step.in_list = step.out_list = kAllOpen;
         step.out_channels = layer.shape.out_channels;
         step.bias = layer.packed.bias.data();
-        step.out_table = table(order, target, target.grid.dump);
+        step.out_table = tables_.positions(order, target, maps_.grid(size_of(target), order == kPhases),
+                                          target.grid.dump);
         step.out_offset = target.offset;
         step.out_block_stride = target.block_stride;
         step.out_dump = target.grid.dump;
         if (const Map *residual = extras.residual) {
             step.residual_channels = residual->channels;
-            step.residual_table = table(order, *residual, 0);
+            step.residual_table = tables_.positions(
+                order, *residual, maps_.grid(size_of(*residual), order == kPhases), 0);
             step.residual_offset = residual->offset;
             step.residual_block_stride = residual->block_stride;
         }
         if (extras.shortcut) {
             const Map &map = *extras.shortcut_map;
-            step.shortcut = {map.offset, map.block_stride, map.channels, 1, taps({0}),
+            step.shortcut = {map.offset, map.block_stride, map.channels, 1, tables_.taps({0}),
                              extras.shortcut->packed.weights()};
         }
         Needs::raise(needs_.channels, step.out_channels);
@@ -195,10 +226,9 @@ class Planner {
         int64_t steps = div_up(shape.in_channels, kBlock) * step.main.num_taps;
         int64_t pair = 2 * (steps * kTile + kBlock);
         int64_t bytes = pair * (int64_t)sizeof(Bf16);
-        if (step.gated == kBoth || (step.gated != kDense && step.large))
-            Needs::raise(needs_.packed, bytes * div_up(shape.out_channels, kBlock));
-        else if (step.gated != kDense)
-            Needs::raise(needs_.local, bytes);
+        if (step.gated == kDense) return;
+        if (step.large) Needs::raise(needs_.packed, bytes * div_up(shape.out_channels, kBlock));
+        else Needs::raise(needs_.local, bytes);
     }
 
     Map pool(Kind kind, const Map &in, Size out, Role role, bool phased, int size) {
@@ -230,52 +260,13 @@ class Planner {
         plan_->outputs.push_back(map);
     }
 
-    const int64_t *taps(std::vector<int64_t> shifts) {
-        plan_->taps.push_back(std::move(shifts));
-        return plan_->taps.back().data();
-    }
-
-    const int64_t *conv_taps(const MmbasConv &conv, const Grid &grid) {
-        std::vector<int64_t> shifts;
-        const int radius = conv.kernel / 2;
-        for (int y = -radius; y <= radius; y++)
-            for (int x = -radius; x <= radius; x++) {
-                int dy = y * conv.dilation, dx = x * conv.dilation;
-                int64_t position = (int64_t)dy * grid.pitch + dx;
-                if (conv.stride == 2)
-                    position = (int64_t)((dy & 1) * 2 + (dx & 1)) * grid.plane +
-                               (int64_t)floor_half(dy) * grid.pitch + floor_half(dx);
-                shifts.push_back(position * kLine);
-            }
-        return taps(std::move(shifts));
-    }
-
-    // For each computed position the one of `map`; `none` for what is no pixel.
-    const int32_t *table(Order order, const Map &map, int32_t none) {
-        Size size = size_of(map);
-        auto key = std::make_tuple((int)order, size.height, size.width, map.grid.phased, none);
-        auto found = tables_.find(key);
-        if (found != tables_.end()) return found->second;
-        std::vector<int32_t> positions;
-        Grid source = maps_.grid(size, order == kPhases);
-        int pitch = order == kPixels ? size.width : source.pitch;
-        int64_t count = order == kPixels ? (int64_t)size.height * size.width : span(source);
-        for (int64_t p = 0; p < count; p++) {
-            int64_t phase = order == kPhases ? p / source.plane : 0;
-            int64_t rest = p - phase * source.plane, y = rest / pitch, x = rest % pitch;
-            if (order == kPhases) y = 2 * y + phase / 2, x = 2 * x + phase % 2;
-            bool pixel = y < size.height && x < size.width;
-            positions.push_back(pixel ? (int32_t)position_of(map.grid, y, x) : none);
-        }
-        plan_->position_tables.push_back(std::move(positions));
-        return tables_[key] = plan_->position_tables.back().data();
-    }
-
     const NetworkLayers &network_;
     FeatureMaps &maps_;
+    std::unique_ptr<FinishedPlan> plan_;
+    Needs needs_;
+    Tables tables_;
     int num_gates_ = 0;
     Role stream_ = kStream;  // of the map between the blocks
-    std::map<std::tuple<int, int, int, int, int32_t>, const int32_t *> tables_;
 };
 
 }  // namespace
@@ -286,12 +277,14 @@ std::unique_ptr<FinishedPlan> make_plan(const NetworkLayers &network, Size size,
     // Padding is known after the first draft, so memory after the second.
     planner.draft(size);
     planner.draft(size);
-    Memory memory = lay_out(planner.needs_, threads);
+    Memory memory = lay_out(planner.needs(), threads);
     memory.total = maps.place(memory.total);
     planner.draft(size);
-    std::unique_ptr<FinishedPlan> result = std::move(planner.plan_);
-    for (Step &step : result->steps)
+    std::unique_ptr<FinishedPlan> result = planner.finish();
+    for (Step &step : result->steps) {
+        if (step.kind == kStem) step.stem.conv.main.offset = memory.image;
         if (step.kind == kConv && step.conv.image.kernel) step.conv.main.offset = memory.image;
+    }
     result->plan = {result->steps.data(), (int32_t)result->steps.size(), memory};
     return result;
 }

@@ -1,21 +1,19 @@
 // From a network and an image size to the steps that run it.
 #pragma once
-#include <deque>
-#include <map>
 #include <memory>
-#include <tuple>
+#include <string>
 #include <vector>
 
 #include "feature_maps.h"
 #include "network.h"
+#include "tables.h"
 
 // A plan and the tables that its steps point to.
 struct FinishedPlan {
     Plan plan;
     std::vector<Step> steps;
     std::vector<Map> outputs;  // what each output tensor is made from
-    std::deque<std::vector<int32_t>> position_tables;
-    std::deque<std::vector<int64_t>> taps;
+    Tables tables;
 };
 
 // For images of `size`, at most `threads` threads per image.

@@ -37,6 +37,22 @@ struct Product {
     const float *bias;  // of 32 outputs
 };
 
+// Which of a convolution's outputs a pair of N tiles holds: up to 32 open ones, from consecutive
+// blocks of 32 outputs, whose weights are `stride` elements apart.
+struct OpenOutputs {
+    const uint32_t *bits;  // of the first block
+    int blocks;
+    uint32_t head, tail;   // those of the first and the last block that belong to the pair
+    int64_t stride;
+
+    uint32_t mask(int block) const {
+        uint32_t open = bits[block];
+        if (block == 0) open &= head;
+        if (block == blocks - 1) open &= tail;
+        return open;
+    }
+};
+
 // What follows a product: residual, ReLU, sums of channels, rounding, and where the lines go.
 struct Finish {
     const int32_t *out_table;
@@ -46,6 +62,7 @@ struct Finish {
     const char *residual;           // block of the map to add, or null
     uint32_t lanes;                 // a bit for each of the 32 outputs that there are
     float *sums;                    // of the 32 channels, or null
+    const char *ahead;              // lines to prefetch, as many as positions are finished
 };
 
 }  // namespace

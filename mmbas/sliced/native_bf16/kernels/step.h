@@ -31,6 +31,8 @@ constexpr int kRows = 16;                           // rows of a tile
 constexpr int kTile = kRows * kBlock;               // elements of a tile
 constexpr int kChunk = 64;                          // positions that are computed at a time
 constexpr int kPoolStride = 2;                       // of max pooling
+constexpr int kBandRows = 4;                        // rows of max pooling at a time
+constexpr int kSums = 16;                           // of a gate network, side by side
 constexpr int kAllOpen = -1;                        // in place of the number of a list
 
 static inline int64_t div_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
@@ -109,6 +111,14 @@ struct PoolStep {
     int32_t sums;
 };
 
+// The first convolution and the max pooling behind it: see stem.h.
+struct StemStep {
+    ConvStep conv;     // writes rows of a band; out_offset is not used
+    Map band;          // of `kBandRows` pooled rows; its offset is where row 0 is in a thread's band
+    Map out;
+    int32_t conv_height;  // rows of the convolution's output
+};
+
 struct GateStep {
     MmbasGate gate;
     float pixels;         // that the sums are of
@@ -125,6 +135,7 @@ struct OutputStep {
 enum Kind : int32_t {
     kImage,    // float32 image -> bfloat16, channels last, padded
     kConv,
+    kStem,     // the first convolution with max pooling
     kMaxPool,  // 3x3, stride 2, of values >= 0
     kAvgPool,
     kGate,     // channel sums -> logits, lists of open channels
@@ -136,6 +147,7 @@ struct Step {
     union {
         ImageStep image;
         ConvStep conv;
+        StemStep stem;
         PoolStep pool;
         GateStep gate;
         OutputStep output;
@@ -150,6 +162,8 @@ struct Memory {
     int64_t image;                 // image in bfloat16
     int64_t packed;                // weights of open channels that all threads share
     int64_t locals, local_stride;  // memory of each thread: see Local in team.h
+    int64_t bias_bytes;            // part of it
+    int64_t bands, band_stride;    // rows between convolution and max pooling, of each thread
     int64_t total;
 };
 

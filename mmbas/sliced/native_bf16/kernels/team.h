@@ -27,17 +27,13 @@ struct List {
 };
 
 // A thread's own memory, in this order.
-constexpr int64_t kSumsBytes = kChunk * kBlock * sizeof(float);
+constexpr int64_t kProductBytes = kChunk * kBlock * sizeof(float);
 struct Local {
     float *products;  // kChunk positions x 32 outputs
-    float *bias;      // of 32 outputs
-    Bf16 *ring;       // tiles between packing and product
+    float *bias;      // of the open outputs, as many as `Memory::bias_bytes` hold
     char *gathered;   // rows of the image
     Bf16 *packed;     // weights of 32 outputs
 };
-constexpr int64_t kBiasBytes = kBlock * sizeof(float);
-constexpr int kRing = 8;  // tiles
-constexpr int64_t kRingBytes = kRing * kTile * sizeof(Bf16);
 
 struct Team {
     const Run &run;
@@ -60,8 +56,8 @@ struct Team {
     }
     Local local() const {
         char *start = at(memory().locals + run.rank * memory().local_stride);
-        char *bias = start + kSumsBytes, *ring = bias + kBiasBytes, *rest = ring + kRingBytes;
-        return {(float *)start, (float *)bias, (Bf16 *)ring, rest, (Bf16 *)rest};
+        char *bias = start + kProductBytes, *rest = bias + memory().bias_bytes;
+        return {(float *)start, (float *)bias, rest, (Bf16 *)rest};
     }
     Range share(int64_t items) const {
         return {items * run.rank / run.size, items * (run.rank + 1) / run.size};

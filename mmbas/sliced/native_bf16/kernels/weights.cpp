@@ -17,7 +17,7 @@ namespace {
 // Where the weight of (output, input, tap) goes.
 int64_t place(Gated gated, const MmbasConv &conv, int64_t o, int64_t i, int64_t tap) {
     const int64_t taps = conv.kernel * conv.kernel, inputs = conv.in_channels;
-    const int64_t blocks = div_up(inputs, kBlock), outputs = round_up(conv.out_channels, kBlock);
+    const int64_t blocks = div_up(inputs, kBlock);
     const int64_t stored = stored_output((int)(o % kBlock));
     switch (gated) {
         case kDense: {
@@ -25,8 +25,8 @@ int64_t place(Gated gated, const MmbasConv &conv, int64_t o, int64_t i, int64_t 
             return tile * kTile + i % kBlock / 2 * kBlock + o % kRows * 2 + i % 2;
         }
         case kOutputs: return ((o * blocks + i / kBlock) * taps + tap) * kBlock + i % kBlock;
-        case kInputs: return ((o / kBlock * inputs + i) * taps + tap) * kBlock + stored;
-        case kBoth: return (i * taps + tap) * outputs + o / kBlock * kBlock + stored;
+        case kInputs:
+        case kBoth: return ((o / kBlock * inputs + i) * taps + tap) * kBlock + stored;
     }
     return 0;
 }
@@ -70,11 +70,15 @@ PackedConv PackedConv::of_image(const MmbasConv &conv) {
 
 PackedGate::PackedGate(const MmbasGate &from) : gate(from) {
     const int64_t first = (int64_t)from.hidden * from.in_channels;
-    const int64_t second = (int64_t)from.num_gates * from.hidden;
+    const int64_t pitch = round_up(from.num_gates, kSums), second = pitch * from.hidden;
     memory.reserve(first + from.hidden + second + from.num_gates);
     memory.insert(memory.end(), from.weights, from.weights + first);
     memory.insert(memory.end(), from.bias, from.bias + from.hidden);
-    memory.insert(memory.end(), from.weights2, from.weights2 + second);
+    for (int first = 0; first < pitch; first += kSums)
+        for (int h = 0; h < from.hidden; h++)
+            for (int g = first; g < first + kSums; g++)
+                memory.push_back(g < from.num_gates ? from.weights2[(int64_t)g * from.hidden + h]
+                                                    : 0);
     memory.insert(memory.end(), from.bias2, from.bias2 + from.num_gates);
     gate.weights = memory.data();
     gate.bias = gate.weights + first;

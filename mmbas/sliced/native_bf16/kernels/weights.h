@@ -4,7 +4,7 @@
 // nothing    final tiles [O / 16][I / 32][tap][tile]  not at all
 // outputs    [O][I / 32][tap][32]                     16 open rows transposed to a tile
 // inputs     [O / 32][I][tap][32 outputs]             rows of two open inputs interleaved
-// both       [I][tap][O, padded to 32]                the same, then closed outputs squeezed out
+// both       the same                                 the same, then closed outputs squeezed out
 //
 // Where inputs are gated, 32 outputs are stored in the order that `stored_output` explains.
 // Missing inputs and outputs are zero.
@@ -43,7 +43,8 @@ struct PackedConv {
     std::vector<float> bias;
 };
 
-// Of one gate network; `gate` points into `memory`.
+// Of one gate network; `gate` points into `memory`. The second layer's weights are kept as
+// [gates / kSums][hidden][kSums], zeros behind the last gate, so that gates are computed side by side.
 struct PackedGate {
     explicit PackedGate(const MmbasGate &gate);
 
