@@ -234,6 +234,14 @@ def rows_of(result: dict[str, Any], rival: str | None) -> Iterator[list[str]]:
     yield ["masked", shown(masked), shown(result["sliced_ms"] / masked), ""]
     for path, figures in result["paths"].items():
         yield [f"sliced, {path}", shown(figures["sliced_ms"]), "", ""]
+    if predict := result["predict"]:
+        yield [
+            "predict(), torch eager",
+            shown(predict["dense_eager_ms"]),
+            shown(predict["ratio"]),
+            "",
+        ]
+        yield ["predict(), sliced, with costs", shown(predict["sliced_ms"]), "", ""]
 
 
 def main() -> None:

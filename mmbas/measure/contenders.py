@@ -58,7 +58,9 @@ def random_gate_batches(
         yield Batch(torch.randn(*shape, **FLOAT), logits)
 
 
-def caller(model: nn.Module, batches: Sequence[Batch], *, layout: str = "nchw") -> Call:
+def caller(
+    model: nn.Module, batches: Sequence[Batch], *, layout: str = "nchw", predict: bool = False
+) -> Call:
     """A function that runs the model on the next batch each time it is called.
 
     Gates are looked for once, not in every call, which small networks would feel.
@@ -67,8 +69,11 @@ def caller(model: nn.Module, batches: Sequence[Batch], *, layout: str = "nchw") 
         model: Model in evaluation mode.
         batches: Taken in turns.
         layout: Layout of the images in memory, a key of ``LAYOUTS``.
+        predict: Whether to call ``model.predict``, which a user of the hosts calls, in place of
+            the network alone.
     """
     gates = named_gates(model)
+    run: Any = model.predict if predict else model
     rounds = itertools.cycle(
         (
             batch.images.to(memory_format=LAYOUTS[layout]),
@@ -81,7 +86,7 @@ def caller(model: nn.Module, batches: Sequence[Batch], *, layout: str = "nchw") 
     def call() -> object:
         images, logits = next(rounds)
         with forcing(logits):
-            return model(images)
+            return run(images)
 
     return call
 

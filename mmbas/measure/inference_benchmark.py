@@ -11,11 +11,13 @@ from torch import nn
 
 from mmbas.measure.contenders import (
     Batch,
+    caller,
     check_can_be_timed,
     max_rel_diff,
     total_macs,
 )
 from mmbas.measure.cpu_class import cpu_class, limits
+from mmbas.measure.dense_run import Call
 from mmbas.measure.dense_runs import DenseRuns, DenseSettings, dense_runs
 from mmbas.measure.gated_ways import GatedWays, gated_ways, of_dtype
 from mmbas.measure.onnx_twin import INT8
@@ -26,6 +28,7 @@ from mmbas.measure.timing import interleaved_seconds, median_ms, median_ratio
 Result = dict[str, Any]
 Seconds = dict[str, list[float]]
 
+PREDICT_SLICED, PREDICT_DENSE = "predict, sliced", "predict, torch eager"
 RIVAL = "rival "  # before the names of the other network's runs
 
 
@@ -79,8 +82,9 @@ def measure(
     calls = {
         prefix + name: run.call() for prefix, x in dense.items() for name, run in x.runs.items()
     }
+    predictions = _predict_calls(gated, batches, ways, settings.dtype)
     seconds = interleaved_seconds(
-        {**calls, **ways.calls},
+        {**calls, **ways.calls, **predictions},
         repeats=settings.repeats,
         warmup=min(3, settings.repeats // 5),  # large networks are slow, and all have run once
         settle=True,
@@ -88,6 +92,7 @@ def measure(
     )
     result = _figures(gated, batches, ways, seconds, settings)
     result |= _dense_figures(dense[""], seconds, "", ways.path)
+    result["predict"] = _predict_figures(seconds) if predictions else None
     if rival is not None:
         result["rival"] = _dense_figures(dense[RIVAL], seconds, RIVAL, ways.path)
     for prefix, runs in dense.items():
@@ -95,6 +100,29 @@ def measure(
     if settings.per_stage:
         result["per_stage"] = stage_times(gated, batches, ways.path, settings.dtype)
     return result
+
+
+def _predict_calls(
+    gated: nn.Module, batches: Sequence[Batch], ways: GatedWays, dtype: torch.dtype
+) -> dict[str, Call]:
+    """Predictions as a user calls them, costs per image included; none of a bare backbone."""
+    if not hasattr(gated, "predict"):
+        return {}
+    own = [batch.to(dtype) for batch in batches]
+    plain = folded_plain(plain_twin(gated), batches[0].images).to(dtype)
+    return {
+        PREDICT_SLICED: caller(ways.sliced[ways.path], own, predict=True),
+        PREDICT_DENSE: caller(plain, own, predict=True),
+    }
+
+
+def _predict_figures(seconds: Seconds) -> Result:
+    sliced, dense = seconds[PREDICT_SLICED], seconds[PREDICT_DENSE]
+    return {
+        "sliced_ms": median_ms(sliced),
+        "dense_eager_ms": median_ms(dense),
+        "ratio": median_ratio(sliced, dense),
+    }
 
 
 def _gated_ways(gated: nn.Module, batches: Sequence[Batch], settings: Settings) -> GatedWays:

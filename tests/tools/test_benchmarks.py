@@ -110,6 +110,8 @@ def assert_consistent_timing(result):
     assert set(result) >= INFERENCE_KEYS
     assert result["dense_eager_ms"] > 0
     assert result["masked_ms"] > 0
+    assert set(result["predict"]) == {"sliced_ms", "dense_eager_ms", "ratio"}
+    assert min(result["predict"].values()) > 0
     for figures in (result, *result["paths"].values()):
         assert figures["sliced_ms"] > 0
         for kind in ("eager", "compiled"):
