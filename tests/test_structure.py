@@ -92,6 +92,9 @@ PRIVATE_OF_OTHERS = {
     "_modules": "torch's public ways are generators, too slow for what each call asks",
     "_parameters": "as above",
     "_register_load_state_dict_pre_hook": "torch 2.1 has no public one",
+    "_packed_params": "what torch's quantised linear layers have in common",
+    "_orig_mod": "torch.compile's wrapper has no public name for what it wraps",
+    "_torchdynamo_orig_callable": "torch has no public way to ask if a method is compiled",
     "_Pointer": "the type of a typed pointer in ctypes has no public name",
 }
 

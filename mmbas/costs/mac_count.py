@@ -28,7 +28,7 @@ from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
 from mmbas.costs.closed_costs import closed_costs, open_gates
 from mmbas.gates import Gate, GateOutput, named_gates
-from mmbas.gates.conv_macs import conv_macs
+from mmbas.gates.conv_macs import conv_macs, is_linear, linear_macs
 from mmbas.gates.recorder import listening
 
 _NORMS = (_BatchNorm, nn.GroupNorm, nn.LayerNorm)
@@ -141,7 +141,7 @@ class MACCount:
         self._called[module] = None
         if _counts_itself(module):
             self._macs.append((name, module.dense_module_macs(inputs.shape)))
-        elif isinstance(module, _COUNTED):
+        elif _is_counted(module):
             self._macs.append((name, {"": _layer_macs(module, inputs, output)}))
 
 
@@ -192,6 +192,11 @@ def _has_weights(module: nn.Module) -> bool:
     return any(parameter is not None for parameter in module._parameters.values())
 
 
+def _is_counted(module: nn.Module) -> bool:
+    """Tell whether the MACs of a module are counted."""
+    return isinstance(module, _ConvNd) or is_linear(module)
+
+
 def _counts_itself(module: nn.Module) -> bool:
     return hasattr(type(module), "dense_module_macs")
 
@@ -221,7 +226,7 @@ def _modules_to_hook(module: nn.Module, name: str) -> Iterator[tuple[nn.Module, 
     if _counts_itself(module):
         yield module, name
         return
-    if _has_weights(module):
+    if _has_weights(module) or _is_counted(module):
         yield module, name
     for child_name, child in module._modules.items():
         if child is None:
@@ -242,8 +247,8 @@ def _tell_counts(
 
 def _layer_macs(module: Any, inputs: Tensor, output: Tensor) -> int:
     """MACs of a convolution or linear layer for a whole batch."""
-    if isinstance(module, nn.Linear):
-        return output.numel() // module.out_features * module.weight.numel()
+    if is_linear(module):
+        return output.numel() // module.out_features * linear_macs(module)
     if isinstance(module, _ConvTransposeNd):
         return conv_macs(module, inputs.numel() // module.in_channels)
     return conv_macs(module, output.numel() // module.out_channels)

@@ -8,6 +8,7 @@ pooling do not count.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 from torch import nn
 
@@ -40,8 +41,30 @@ def conv_macs(conv: nn.modules.conv._ConvNd, num_positions: int) -> int:
     return num_positions * conv.weight.numel()
 
 
+def is_linear(module: nn.Module) -> bool:
+    """Tell whether a module is a linear layer, of numbers or quantised."""
+    quantised = hasattr(module, "in_features") and hasattr(module, "_packed_params")
+    return quantised or isinstance(module, nn.Linear)
+
+
+def linear_macs(module: Any) -> int:
+    """MACs of a linear layer for one vector; the weights of a quantised one are packed."""
+    if isinstance(module, nn.Linear):
+        return module.weight.numel()
+    return int(module.in_features * module.out_features)
+
+
 def conv_output_size(conv: nn.Conv2d, size: tuple[int, int]) -> tuple[int, int]:
-    """Height and width of a convolution's output for an input of height and width ``size``."""
+    """Height and width of a convolution's output for an input of height and width ``size``.
+
+    Raises:
+        TypeError: If ``conv`` is none, or pads by a name such as ``'same'``.
+    """
+    if not isinstance(conv, nn.Conv2d):
+        raise TypeError(
+            f"expected a Conv2d, whose cost is known, but got {type(conv).__name__}; merge what "
+            "wraps or replaces the convolution first"
+        )
     if isinstance(conv.padding, str):
         raise TypeError(f"expected padding as numbers, but got {conv.padding!r}")
     height, width = (

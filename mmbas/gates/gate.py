@@ -8,7 +8,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from mmbas.gates.conv_macs import GatedConvMACs
+from mmbas.gates.conv_macs import GatedConvMACs, is_linear, linear_macs
 from mmbas.gates.gate_output import GateOutput
 from mmbas.gates.recorder import forced_logits, forcing, listening, record
 
@@ -79,8 +79,8 @@ class Gate(nn.Module):
                     f"expected {type(self).__name__}.module_macs(size), since the gate holds the "
                     f"convolution {name}, but got a class without it; return the MACs by layer"
                 )
-            if isinstance(module, nn.Linear):
-                macs[name] = module.weight.numel()
+            if is_linear(module):
+                macs[name] = linear_macs(module)
         return macs
 
     def forward(self, x: Tensor, convs: Sequence[GatedConvMACs] = ()) -> GateOutput:

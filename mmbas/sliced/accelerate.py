@@ -63,13 +63,15 @@ def accelerate(
     backbones = _gated_backbones(model)
     _check_weights(model)
     copied: Any = copy.deepcopy(model).requires_grad_(False)
+    _take_off_compilation(copied)
     made: dict[nn.Module, SlicedBackbone] = {}
     for name, backbone in backbones.items():
         if backbone not in made:
             made[backbone] = _sliced(backbone, copied.get_submodule(name), path, own_dtype)
-        if not name:
+        place = f".{name}".removesuffix("._orig_mod").removeprefix(".")  # torch.compile's wrapper
+        if not place:
             return made[backbone]
-        parent, _, attribute = name.rpartition(".")
+        parent, _, attribute = place.rpartition(".")
         setattr(copied.get_submodule(parent), attribute, made[backbone])
     return copied
 
@@ -98,6 +100,16 @@ def _gated_backbones(model: nn.Module) -> dict[str, Backbone]:
         except UnsupportedError as error:
             raise _refusal(error) from error
     return backbones
+
+
+def _take_off_compilation(copied: nn.Module) -> None:
+    """Give a copy its class's methods back: compiled ones still run the original."""
+    for module in copied.modules():
+        if hasattr(module, "_orig_mod"):  # torch.compile's own module, which is copied well
+            continue
+        for name, value in list(vars(module).items()):
+            if hasattr(value, "_torchdynamo_orig_callable") and hasattr(type(module), name):
+                delattr(module, name)
 
 
 def _check_weights(model: nn.Module) -> None:
