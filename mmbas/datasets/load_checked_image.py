@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
+from urllib.error import URLError
 
 import mmcv
 import numpy as np
@@ -61,7 +62,9 @@ class LoadCheckedImage(LoadImageFromFile):
     host; with ``ignore_empty=True`` such a file gives None, which a training data set skips.
 
     Raises:
-        ValueError: When a sample is read, if its file is empty, truncated or no image.
+        ValueError: When a sample is read, if its file is empty, truncated, no image, or at an
+            address that does not answer.
+        ImportError: If the decoder that ``imdecode_backend`` names is not installed.
     """
 
     def transform(self, results: dict[str, Any]) -> dict[str, Any] | None:
@@ -92,6 +95,8 @@ class LoadCheckedImage(LoadImageFromFile):
         undecodable = f"expected an image in {path}, but it cannot be decoded; {advice}"
         try:
             image = mmcv.imfrombytes(data, flag=self.color_type, backend=self.imdecode_backend)
+        except ImportError:  # a decoder that is not installed is not the file's fault
+            raise
         except Exception as error:  # each decoder has errors of its own
             raise ValueError(undecodable) from error
         if image is None:
@@ -100,7 +105,13 @@ class LoadCheckedImage(LoadImageFromFile):
 
     def _read(self, path: str) -> bytes:
         """The file, through the back end that the arguments name."""
-        if self.file_client_args is None:
-            return fileio.get(path, backend_args=self.backend_args)
-        client = fileio.FileClient.infer_client(self.file_client_args, path)
-        return client.get(path)
+        try:
+            if self.file_client_args is None:
+                return fileio.get(path, backend_args=self.backend_args)
+            client = fileio.FileClient.infer_client(self.file_client_args, path)
+            return client.get(path)
+        except URLError as error:  # does not say which address
+            raise ValueError(
+                f"expected an image at {path}, but it cannot be fetched ({error}); check the "
+                "network and the address, or put the files on this machine"
+            ) from error

@@ -147,3 +147,21 @@ def test_the_reader_of_the_older_argument_is_used(tmp_path):
     with pytest.warns(DeprecationWarning, match="backend_args"):
         image = load(path, file_client_args=dict(backend="disk"))
     assert image.shape == (32, 32, 3)
+
+
+@pytest.mark.parametrize("ignore_empty", [False, True])
+def test_a_decoder_that_is_missing_is_no_fault_of_the_file(tmp_path, monkeypatch, ignore_empty):
+    def missing(*_, **__):
+        raise ImportError("`tifffile` is not installed")
+
+    path = tmp_path / "picture.jpg"
+    path.write_bytes(encoded())
+    monkeypatch.setattr("mmcv.imfrombytes", missing)
+    with pytest.raises(ImportError, match="tifffile"):
+        load(path, ignore_empty=ignore_empty)
+
+
+def test_an_address_that_does_not_answer_is_named():
+    address = "http://127.0.0.1:9/picture.jpg"  # the port that discards
+    with pytest.raises(ValueError, match=f"an image at {address}.*cannot be fetched"):
+        load(address, backend_args=dict(backend="http"))
