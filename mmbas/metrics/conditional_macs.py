@@ -104,6 +104,7 @@ def sample_field(sample: dict[str, Any], key: str) -> Any:
     if key not in sample:
         raise ValueError(
             f"expected {key!r} on each data sample, but got {sorted(sample)}; use a model with "
-            "mmbas.models.GateLossMixin, such as type='mmbas.GatedImageClassifier'"
+            "mmbas.models.GateLossMixin, such as type='mmbas.GatedImageClassifier', and with "
+            "report_costs=True, the default"
         )
     return sample[key]

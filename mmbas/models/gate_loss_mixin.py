@@ -12,12 +12,18 @@ from torch import Tensor, nn
 from mmbas.backbones.weight_init import with_plain_names
 from mmbas.costs import MACCount, count_macs
 from mmbas.gates import GateOutput, named_gates, record_gate_outputs
+from mmbas.gates.memo import Memo
 from mmbas.registry import MODELS
 
 if TYPE_CHECKING:
     from mmengine.model import BaseModel as _Host
 else:
     _Host = object
+
+
+MAX_SIZES = (
+    1024  # image sizes whose dense MACs are kept: a number each, but a forward pass to count
+)
 
 
 class GateLossMixin(_Host):
@@ -75,7 +81,7 @@ class GateLossMixin(_Host):
         for gate_loss in self.gate_losses.values():
             gate_loss.prepare(num_gates)
         self.last_gates: dict[str, Tensor] = {}
-        self._dense_macs: dict[tuple[int, ...], int] = {}
+        self._dense_macs: Memo[tuple[int, ...], int] = Memo(max_values=MAX_SIZES)
 
     def host_losses(self, inputs: Tensor, *args: Any, **kwargs: Any) -> dict[str, Any]:
         """Losses of the host for a batch ``inputs``, shape (N, 3, H, W)."""
@@ -106,13 +112,14 @@ class GateLossMixin(_Host):
         Counted once for each size, on one image in evaluation mode: what a training pass adds,
         such as auxiliary heads, is not part of the cost.
         """
-        size = tuple(inputs.shape[1:])
-        if size not in self._dense_macs:
+
+        def compute(_: tuple[int, ...]) -> int:
             # torch.compile would trace the counter's hooks.
             count = torch.compiler.disable(count_dense_macs)
             # In a context of its own: nobody who records this model shall see the pass.
-            self._dense_macs[size] = Context().run(count, self, inputs)
-        return self._dense_macs[size]
+            return Context().run(count, self, inputs)
+
+        return self._dense_macs.get(tuple(inputs.shape[1:]), compute)
 
     def predict(self, *args: Any, **kwargs: Any) -> Sequence[Any]:
         """The host's predictions with what each image cost."""

@@ -12,6 +12,7 @@ from mmpretrain.structures import DataSample
 from mmbas.backbones import GatedResNetCifar
 from mmbas.gates import named_gates, record_gate_outputs
 from mmbas.gates.recorder import is_recording
+from mmbas.metrics import ConditionalMACs
 from mmbas.models import GateLossMixin
 
 LOSSES = dict(
@@ -120,6 +121,8 @@ def test_costs_are_left_out_where_nobody_wants_them():
     sample = model.predict(*batch(2))[0]
     assert "macs" not in sample
     assert "pred_score" in sample
+    with pytest.raises(ValueError, match="expected 'macs' on each data sample.*report_costs=True"):
+        ConditionalMACs().process({}, [sample.to_dict()])
 
 
 def test_plain_network_costs_its_dense_macs():
