@@ -16,7 +16,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -30,6 +29,7 @@ from mmbas.costs.closed_costs import closed_costs, open_gates
 from mmbas.gates import Gate, GateOutput, named_gates
 from mmbas.gates.conv_macs import conv_macs, is_linear, linear_macs
 from mmbas.gates.recorder import listening
+from mmbas.gates.scoped import Scoped
 
 _NORMS = (_BatchNorm, nn.GroupNorm, nn.LayerNorm)
 _COUNTED = (_ConvNd, nn.Linear)
@@ -145,7 +145,7 @@ class MACCount:
             self._macs.append((name, {"": _layer_macs(module, inputs, output)}))
 
 
-_COUNTS: ContextVar[tuple[MACCount, ...]] = ContextVar("mmbas_mac_counts", default=())
+_COUNTS: Scoped[MACCount] = Scoped("mmbas_mac_counts")
 
 
 @contextmanager
@@ -170,12 +170,8 @@ def count_macs(model: nn.Module) -> Iterator[MACCount]:
         (40560384, torch.Size([2]))
     """
     count = MACCount(model, _hooked_modules(model))
-    token = _COUNTS.set((*_COUNTS.get(), count))
-    try:
-        with listening(count._add_gate):
-            yield count
-    finally:
-        _COUNTS.reset(token)
+    with _COUNTS.holding(count), listening(count._add_gate):
+        yield count
 
 
 def uncounted_modules(model: nn.Module) -> list[str]:
@@ -238,7 +234,7 @@ def _tell_counts(
     module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any
 ) -> None:
     """The hook of all counted modules."""
-    counts = _COUNTS.get()
+    counts = _COUNTS.values()
     if counts:
         inputs = args[0] if args else next(iter(kwargs.values()))
         for count in counts:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
 from contextvars import Context
 
@@ -29,8 +30,9 @@ def why_not_equal(original: nn.Module, sliced: nn.Module, *, rounded: bool = Fal
     """
     if next(original.parameters()).is_meta:
         return None
-    # In a context of its own: the caller may be recording or forcing gates at the moment.
-    return Context().run(_why_not_equal, original, sliced, rounded)
+    # In a context of its own: the caller may be recording or forcing gates at the moment. A copy,
+    # since hooks are put on it, while other threads may run the original.
+    return Context().run(_why_not_equal, copy.deepcopy(original), sliced, rounded)
 
 
 @torch.no_grad()

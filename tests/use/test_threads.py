@@ -1,5 +1,7 @@
 """One model serves several threads at once, as a web service uses it."""
 
+import copy
+import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
@@ -86,3 +88,34 @@ def test_a_thread_that_forces_gates_disturbs_no_other():
     assert all((macs, sum(gates)) == (dense, num_gates) for macs, _, _, gates, _ in opened.result())
     assert all(not any(gates) for _, _, _, gates, _ in closed.result())
     assert untouched.result() == [free] * 50
+
+
+def test_a_model_is_accelerated_and_copied_while_others_predict():
+    model = classifier()
+    images = torch.randn(2, 3, 32, 32, generator=torch.Generator().manual_seed(1))
+    with torch.no_grad():
+        expected = answers(model, images)
+    done = threading.Event()
+
+    def serve(_):
+        wrong = 0
+        with torch.no_grad():
+            while not done.is_set():
+                wrong += answers(model, images) != expected
+        return wrong
+
+    interval = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    try:
+        with ThreadPoolExecutor(2) as pool:
+            wrong = pool.map(serve, range(2))
+            try:
+                fast = [accelerate(model, path="torch") for _ in range(12)]
+                copies = [copy.deepcopy(model) for _ in range(3)]
+            finally:
+                done.set()
+            assert list(wrong) == [0, 0]
+    finally:
+        sys.setswitchinterval(interval)
+    with torch.no_grad():
+        assert all(answers(each, images) == expected for each in (*fast, *copies))
