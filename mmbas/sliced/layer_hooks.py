@@ -30,6 +30,7 @@ class UncalledLayers:
 
     def __init__(self, backbone: nn.Module) -> None:
         drop_counting_hooks(backbone)
+        self._backbone = backbone
         self._hooks = [
             (name or "the backbone", hooks)
             for name, module in backbone.named_modules()
@@ -44,10 +45,12 @@ class UncalledLayers:
         """
         # In every call: as cheap as can be.
         if any(hooks for _, hooks in self._hooks):
+            hooked = self.hooked()
+            drop_counting_hooks(self._backbone)  # nobody else could take them off
             raise RuntimeError(
-                f"expected no hooks on layers of an accelerated backbone, but got some on "
-                f"{', '.join(self.hooked())}, which is not called; take them off or run the model "
-                "that it was made from"
+                "expected no hooks on layers of an accelerated backbone, nor a count of MACs in a "
+                f"part of it, but got some on {', '.join(hooked)}, which is not called; take them "
+                "off, count the whole backbone, or run the model that it was made from"
             )
 
     def hooked(self) -> list[str]:

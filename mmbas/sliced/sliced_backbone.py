@@ -3,19 +3,38 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from inspect import signature
 from typing import Any
 
 import torch
 from mmengine.logging import print_log
 from torch import Tensor, nn
+from torch._C._functorch import is_functorch_wrapped_tensor
 from torch._subclasses.fake_tensor import FakeTensor
 from torch._subclasses.functional_tensor import FunctionalTensor
+from torch.fx import Proxy
+from torch.fx.experimental.proxy_tensor import get_innermost_proxy_mode
 
 from mmbas.backbones.description import Backbone
 from mmbas.gates import GateOutput, named_gates
 from mmbas.gates.recorder import forced_logits, is_recording, record
 from mmbas.sliced.execution_path import Execution, choose_execution
 from mmbas.sliced.layer_hooks import UncalledLayers
+
+_TRACED = (
+    "expected an accelerated model to be run, but it is traced, transformed or exported, which "
+    "sees nothing of its kernels; export the model that it was made from with tools/export_onnx.py"
+)
+
+
+def _run_as_it_is(forward: Callable[..., Any]) -> Callable[..., Any]:
+    """Let torch.compile leave ``forward`` alone, and say why where it must not."""
+    # torch 2.1 takes no reason.
+    options = (
+        {"reason": _TRACED} if "reason" in signature(torch.compiler.disable).parameters else {}
+    )
+    disabled: Callable[..., Any] = torch.compiler.disable(forward, **options)
+    return disabled
 
 
 class SlicedBackbone(nn.Module):
@@ -73,21 +92,18 @@ class SlicedBackbone(nn.Module):
         )
         print_log(f"sliced execution of {type(backbone).__name__}: {reason}", logger="current")
 
-    @torch.compiler.disable
+    @_run_as_it_is
     @torch.no_grad()
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         """Feature maps of the stages ``out_indices`` for images ``x``, shape (N, 3, H, W).
 
         Raises:
             ValueError: If ``x`` has another device or dtype than the weights.
-            RuntimeError: If the model is traced or exported, or its layers have got hooks.
+            RuntimeError: If the model is traced, transformed or exported, or its layers have got
+                hooks.
         """
-        if torch.jit.is_tracing() or torch.compiler.is_compiling() or _is_fake(x):
-            raise RuntimeError(
-                "expected an accelerated model to be run, but it is traced or exported, which sees "
-                "nothing of its kernels; export the model that it was made from with "
-                "tools/export_onnx.py"
-            )
+        if torch.jit.is_tracing() or torch.compiler.is_compiling() or _is_traced(x):
+            raise RuntimeError(_TRACED)
         self._uncalled_layers.check()
         if x.device != self._device or x.dtype != self._dtype:
             raise ValueError(
@@ -134,6 +150,14 @@ class SlicedBackbone(nn.Module):
         self._prepare()
         return self
 
+    def __prepare_scriptable__(self) -> Any:
+        """Refuse ``torch.jit.script``, which asks for this method.
+
+        Raises:
+            RuntimeError: Always.
+        """
+        raise RuntimeError(_TRACED)
+
     def __getstate__(self) -> dict[str, Any]:
         """All but what :meth:`_prepare` makes."""
         made = ("_execution", "_gates", "_uncalled_layers")
@@ -148,9 +172,13 @@ class SlicedBackbone(nn.Module):
         return f"path={self.path!r}"
 
 
-def _is_fake(x: Tensor) -> bool:
-    """Tell whether a tensor only stands for one, as in torch.export."""
-    return isinstance(x, FakeTensor | FunctionalTensor)
+def _is_traced(x: Any) -> bool:
+    """Tell whether a tensor only stands for one, or all that is done with it is written down."""
+    return (
+        isinstance(x, FakeTensor | FunctionalTensor | Proxy)
+        or is_functorch_wrapped_tensor(x)
+        or get_innermost_proxy_mode() is not None
+    )
 
 
 def _refuse_state_dict(*_: object) -> None:

@@ -6,7 +6,9 @@ import pytest
 import torch
 from sliced.small_models import assert_close, images, paths, small_backbone
 from torch import nn
+from torch.fx.experimental.proxy_tensor import make_fx
 
+from mmbas.costs import count_macs
 from mmbas.gates import force_gate_logits
 from mmbas.sliced import accelerate
 
@@ -43,6 +45,36 @@ def test_torch_export(fast, strict):
     # The message of the exporter differs; what counts is that there is no result.
     with pytest.raises(Exception):  # noqa: B017, PT011
         torch.export.export(fast, (images(),), strict=strict)
+
+
+def test_scripting_and_symbolic_tracing(fast):
+    for trace in (torch.jit.script, torch.fx.symbolic_trace):
+        with pytest.raises(RuntimeError, match=REFUSED):
+            trace(fast)
+
+
+@pytest.mark.parametrize("mode", ["real", "fake"])
+def test_a_graph_of_operators(fast, mode):
+    with pytest.raises(RuntimeError, match=REFUSED):
+        make_fx(fast, tracing_mode=mode)(images())
+
+
+def test_transforms_of_functions(fast):
+    x = images()
+    with pytest.raises(RuntimeError, match=REFUSED):
+        torch.func.jvp(fast, (x,), (x,))
+    with pytest.raises(RuntimeError, match=REFUSED):
+        torch.func.vmap(fast)(x[None])
+
+
+def test_a_count_of_a_part_is_refused_and_then_the_model_runs_on(fast):
+    expected = fast(images())
+    with (
+        pytest.raises(RuntimeError, match=r"nor a count of MACs.*count the whole backbone"),
+        count_macs(fast.backbone.layer1),
+    ):
+        fast(images())
+    assert torch.equal(fast(images()), expected)
 
 
 def test_a_compiled_model_runs_its_backbone_as_it_is(fast):
