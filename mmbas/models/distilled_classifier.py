@@ -15,7 +15,12 @@ from mmengine.registry import MODELS as HOST_MODELS
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mmbas.backbones.weight_init import InitConfig, init_entries, loads_checkpoint
+from mmbas.backbones.weight_init import (
+    InitConfig,
+    init_entries,
+    loads_checkpoint,
+    with_plain_names,
+)
 from mmbas.models.gated_classifier import GatedImageClassifier
 from mmbas.registry import MODELS
 
@@ -86,7 +91,7 @@ class DistilledClassifier(GatedImageClassifier):
             )
         self.distill_weight = distill_weight
         self.temperature = temperature
-        self._teacher = None if teacher is None else _Teacher(HOST_MODELS.build(teacher))
+        self._teacher = None if teacher is None else _Teacher(_build_teacher(teacher))
 
     @property
     def teacher(self) -> Any:
@@ -119,6 +124,13 @@ class DistilledClassifier(GatedImageClassifier):
         )
         losses["loss_distill"] = self.distill_weight * distance
         return losses
+
+
+def _build_teacher(teacher: dict[str, Any]) -> Any:
+    """The teacher, which loads its weights last, in whatever form its ``init_cfg`` is written."""
+    model: Any = HOST_MODELS.build(teacher)
+    model.init_cfg = with_plain_names(model.init_cfg)
+    return model
 
 
 class _Teacher:

@@ -5,6 +5,7 @@ import math
 
 import pytest
 import torch
+from mmengine.model.weight_init import PretrainedInit
 from mmengine.optim import build_optim_wrapper
 from mmengine.registry import MODELS, DefaultScope
 from mmpretrain.structures import DataSample
@@ -169,3 +170,15 @@ def test_a_missing_checkpoint_is_named(tmp_path):
 def test_bad_arguments(arguments):
     with pytest.raises(ValueError, match="expected a finite"):
         MODELS.build(network("DistilledClassifier", None, teacher=None, **arguments))
+
+
+@pytest.mark.parametrize("form", ["Pretrained", "mmengine.Pretrained", PretrainedInit])
+@pytest.mark.parametrize("kind", ["mmbas.GatedImageClassifier", "mmpretrain.ImageClassifier"])
+def test_the_whole_teacher_loads_in_whatever_form_that_is_written(checkpoint, form, kind):
+    weights = dict(type=form, checkpoint=str(checkpoint))
+    teacher = network("GatedImageClassifier", None, init_cfg=weights) | dict(type=kind)
+    gate = dict(type="mmbas.ChannelGate")
+    model = MODELS.build(network("DistilledClassifier", gate, teacher=teacher))
+    model.init_weights()
+    saved = torch.load(checkpoint)["state_dict"]
+    assert all(torch.equal(model.teacher.state_dict()[name], saved[name]) for name in saved)
