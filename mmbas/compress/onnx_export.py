@@ -131,7 +131,8 @@ def export_onnx(network: ExportedNetwork, path: str | Path) -> None:
     options: dict[str, Any] = {}
     if "dynamo" in inspect.signature(torch.onnx.export).parameters:
         options["dynamo"] = False
-    with warnings.catch_warnings(), torch.no_grad():
+    # The exporter makes tensors on torch's default device, whatever that is.
+    with warnings.catch_warnings(), torch.no_grad(), torch.device("cpu"):
         # Tracing warns of each size that becomes a constant; only the batch size shall not.
         warnings.simplefilter("ignore")
         torch.onnx.export(

@@ -73,6 +73,16 @@ def test_names_and_dynamic_batch(exported):
     assert [value.name for value in session.get_outputs()] == ["logits", "gates"]
 
 
+@pytest.mark.parametrize("default", ["meta", "cpu"])
+def test_any_default_device_gives_the_same_file(model, exported, tmp_path, default):
+    network, session = exported
+    with torch.device(default):
+        export_onnx(network, tmp_path / "default.onnx")
+        again = open_session(tmp_path / "default.onnx")
+    inputs = {"images": images(2).numpy()}
+    assert (again.run(None, inputs)[0] == session.run(None, inputs)[0]).all()
+
+
 def test_a_wrong_file_is_found(model, exported, tmp_path):
     session = exported[1]
     other = ExportedNetwork(model, image_size=SIZE, with_gates=True)
