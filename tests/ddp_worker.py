@@ -27,11 +27,12 @@ PLAIN_CHECKPOINT = "plain.pth"
 TARGET = 0.4  # of the distilled case, whose gates are half open at the beginning
 STEPS = 2  # a parameter that got no gradient is noticed in the next step
 
-# Arguments of the backbone by name of the case.
+TWO_STAGES: dict[str, Any] = dict(depth=50, num_stages=2, out_indices=(1,))
+# Arguments of the backbone by name of the case; each returns 512 channels.
 CASES: dict[str, dict[str, Any]] = {
-    "both": dict(depth=50, gate_positions="both"),
-    "conv1": dict(depth=50, gate_positions="conv1"),
-    "conv2": dict(depth=50, gate_positions="conv2"),
+    "both": dict(TWO_STAGES, gate_positions="both"),
+    "conv1": dict(TWO_STAGES, gate_positions="conv1"),
+    "conv2": dict(TWO_STAGES, gate_positions="conv2"),
     "closed": dict(depth=18),
     "frozen_half": dict(depth=18, frozen_stages=2, norm_eval=True),
     "frozen_all": dict(depth=18, frozen_stages=4),
@@ -46,7 +47,7 @@ CASES: dict[str, dict[str, Any]] = {
 def build(name: str, folder: Path) -> Any:
     """A classifier of the case, the same in both processes."""
     torch.manual_seed(0)
-    backbone = dict(type="mmbas.GatedResNet", num_stages=4, **CASES[name])
+    backbone = dict(type="mmbas.GatedResNet", **CASES[name])
     losses = dict(
         bas=dict(type="mmbas.BatchShapingLoss", gather=name in ("both", "distilled")),
         l0=dict(type="mmbas.GateL0Loss"),
@@ -58,7 +59,7 @@ def build(name: str, folder: Path) -> Any:
         head=dict(
             type="LinearClsHead",
             num_classes=3,
-            in_channels=2048 if backbone["depth"] == 50 else 512,
+            in_channels=512,
             loss=dict(type="CrossEntropyLoss"),
         ),
         gate_losses=None if name == "plain" else losses,

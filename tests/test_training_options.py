@@ -201,12 +201,12 @@ def test_a_traced_model_trains_as_the_plain_one(tmp_path):
 
 
 def classifier():
-    """A whole network of the CIFAR experiments with all kinds of gate losses, and a batch."""
+    """A small CIFAR network with all kinds of gate losses, and a batch."""
     structures = pytest.importorskip("mmpretrain.structures")
     losses = dict(GATE_LOSSES, target=dict(type="mmbas.TargetMACsLoss", target=0.4))
     config = dict(
         type="mmbas.GatedImageClassifier",
-        backbone=dict(type="mmbas.GatedResNetCifar", depth=20),
+        backbone=dict(type="mmbas.GatedResNetCifar", depth=8),
         neck=dict(type="GlobalAveragePooling"),
         head=dict(type="LinearClsHead", num_classes=3, in_channels=64),
         gate_losses=losses,
