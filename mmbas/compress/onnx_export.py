@@ -123,7 +123,7 @@ def export_onnx(network: ExportedNetwork, path: str | Path) -> None:
     """Write ``network`` with input ``images``, any batch size, and its outputs by their names.
 
     Raises:
-        ValueError: If the package onnx is not installed.
+        ValueError: If the package onnx is not installed, or torch cannot export a layer.
     """
     require_packages("onnx")
     names = network.output_names
@@ -135,16 +135,22 @@ def export_onnx(network: ExportedNetwork, path: str | Path) -> None:
     with warnings.catch_warnings(), torch.no_grad(), torch.device("cpu"):
         # Tracing warns of each size that becomes a constant; only the batch size shall not.
         warnings.simplefilter("ignore")
-        torch.onnx.export(
-            network.eval(),
-            (torch.rand(2, 3, *network.image_size, **FLOAT) * 255,),
-            str(path),
-            input_names=["images"],
-            output_names=names,
-            opset_version=OPSET,
-            dynamic_axes={name: {0: "batch"} for name in ["images", *names]},
-            **options,
-        )
+        try:
+            torch.onnx.export(
+                network.eval(),
+                (torch.rand(2, 3, *network.image_size, **FLOAT) * 255,),
+                str(path),
+                input_names=["images"],
+                output_names=names,
+                opset_version=OPSET,
+                dynamic_axes={name: {0: "batch"} for name in ["images", *names]},
+                **options,
+            )
+        except torch.onnx.errors.OnnxExporterError as error:
+            reason = str(error).strip().splitlines()[0]
+            raise ValueError(
+                f"expected layers that torch exports to ONNX, but got: {reason}"
+            ) from error
 
 
 def open_session(path: str | Path) -> Any:

@@ -1,5 +1,7 @@
 """ONNX Runtime = torch, for any batch size, gates, and the pools of PSPNet."""
 
+import copy
+
 import pytest
 
 pytest.importorskip("onnx")
@@ -81,6 +83,18 @@ def test_any_default_device_gives_the_same_file(model, exported, tmp_path, defau
         again = open_session(tmp_path / "default.onnx")
     inputs = {"images": images(2).numpy()}
     assert (again.run(None, inputs)[0] == session.run(None, inputs)[0]).all()
+
+
+def test_a_layer_that_onnx_has_not_is_named(model, tmp_path):
+    class Generalized(torch.nn.Module):
+        def forward(self, inputs):
+            return (torch.special.bessel_j0(inputs[0]).mean(dim=(2, 3)),)
+
+    changed = copy.deepcopy(model)
+    changed.neck = Generalized()
+    network = ExportedNetwork(changed, image_size=SIZE)
+    with pytest.raises(ValueError, match=r"expected layers that torch exports.*bessel_j0"):
+        export_onnx(network, tmp_path / "file.onnx")
 
 
 def test_a_wrong_file_is_found(model, exported, tmp_path):
