@@ -5,13 +5,14 @@ import random
 import pytest
 import torch
 from one_block import OneBlock
+from sliced.small_models import paths, small_backbone
 from torch import nn
 
 from mmbas.backbones import GatedResNet, GatedResNetCifar
 from mmbas.backbones.description import describe
 from mmbas.backbones.gated_resnet_cifar import SubsampleShortcut
 from mmbas.blocks import GatedBasicBlock, GatedBottleneck
-from mmbas.gates import force_gate_logits, named_gates
+from mmbas.gates import force_gate_logits, named_gates, record_gate_outputs
 from mmbas.measure.timing import peak_bytes
 from mmbas.sliced import accelerate
 from mmbas.sliced.folding import folded
@@ -215,3 +216,15 @@ def random_halves(model):
         name: torch.where(torch.rand(1, gate.num_gates) < 0.5, 1.0, -1.0)
         for name, gate in named_gates(model).items()
     }
+
+
+@pytest.mark.parametrize("dtype", [None, "bfloat16"])
+@pytest.mark.parametrize("path", paths())
+def test_an_empty_batch_has_empty_results(path, dtype):
+    backbone = small_backbone()
+    x = torch.zeros(0, 3, 32, 32)
+    fast = accelerate(backbone, path="auto" if dtype else path, dtype=dtype)
+    with record_gate_outputs(fast) as records:
+        actual = fast(x)
+    assert [each.shape for each in actual] == [each.shape for each in backbone(x)]
+    assert [output.gates.shape for (output,) in records.values()] == [(0, 16), (0, 32), (0, 64)]

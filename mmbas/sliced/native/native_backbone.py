@@ -135,6 +135,8 @@ class NativeBackbone:
         workspaces = self._workspaces_for((height, width, 1 if workers > 1 else threads))
         plan = workspaces.plan
         outputs = [_empty(num_images, *shape) for shape in plan.output_shapes]
+        if num_images == 0:
+            return outputs, logits
         with workspaces.borrow(workers) as memory:
             call = _make_call(plan, x, outputs, logits, forced, memory, threads)
             self._library.handle.mmbas_run(plan.ops, len(plan.ops), ctypes.byref(call))
@@ -146,8 +148,8 @@ class NativeBackbone:
                 "expected float32 images on the CPU of shape (N, 3, H, W), but got "
                 f"{x.dtype} on {x.device} of shape {tuple(x.shape)}"
             )
-        if 0 in x.shape:
-            raise ValueError(f"expected at least one image and pixel, but got {tuple(x.shape)}")
+        if 0 in x.shape[2:]:
+            raise ValueError(f"expected at least one pixel, but got {tuple(x.shape)}")
         if len(forced_logits) != len(self._num_gates):
             raise ValueError(
                 f"expected forced_logits for {len(self._num_gates)} gates, but got "

@@ -111,7 +111,7 @@ class Bf16Backbone:
             logits=pointers(logits),
             forced=pointers(forced),
         )
-        if self._library.mmbas_bf16_run(self._handle, ctypes.byref(call)):
+        if num_images and self._library.mmbas_bf16_run(self._handle, ctypes.byref(call)):
             raise ValueError(f"expected images that can be run, but {self._error()}")
         return [output.to(x.dtype) for output in outputs], logits
 
@@ -121,8 +121,8 @@ class Bf16Backbone:
                 "expected float32 or bfloat16 images on the CPU of shape (N, 3, H, W), but got "
                 f"{x.dtype} on {x.device} of shape {tuple(x.shape)}"
             )
-        if 0 in x.shape:
-            raise ValueError(f"expected at least one image and pixel, but got {tuple(x.shape)}")
+        if 0 in x.shape[2:]:
+            raise ValueError(f"expected at least one pixel, but got {tuple(x.shape)}")
         if len(forced_logits) != len(self._num_gates):
             raise ValueError(
                 f"expected forced_logits for {len(self._num_gates)} gates, but got "

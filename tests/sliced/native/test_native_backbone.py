@@ -302,7 +302,7 @@ def test_wrong_inputs_are_refused():
         native(torch.zeros(1, 3, 32, 32, dtype=torch.float64), forced)
     with pytest.raises(ValueError, match="shape"):
         native(torch.zeros(3, 32, 32), forced)
-    with pytest.raises(ValueError, match="at least one image"):
-        native(torch.zeros(0, 3, 32, 32), forced)
+    with pytest.raises(ValueError, match="at least one pixel"):
+        native(torch.zeros(1, 3, 0, 32), forced)
     with pytest.raises(ValueError, match="2 gates, but got 1"):
         native(torch.zeros(1, 3, 32, 32), forced[:1])

@@ -210,8 +210,8 @@ def test_wrong_inputs_are_refused():
         own(torch.zeros(1, 3, 32, 32, dtype=torch.float64), [None, None])
     with pytest.raises(ValueError, match="shape"):
         own(torch.zeros(3, 32, 32), [None, None])
-    with pytest.raises(ValueError, match="at least one image"):
-        own(torch.zeros(0, 3, 32, 32), [None, None])
+    with pytest.raises(ValueError, match="at least one pixel"):
+        own(torch.zeros(1, 3, 0, 32), [None, None])
     with pytest.raises(ValueError, match="2 gates, but got 1"):
         own(torch.zeros(1, 3, 32, 32), [None])
 
