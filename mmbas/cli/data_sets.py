@@ -64,7 +64,7 @@ def data_loader(config: Config, part: str, *, mixed: bool = False) -> Any:
     Args:
         config: With ``test_dataloader`` and that of the part.
         part: ``'train'``, ``'val'`` or ``'test'``.
-        mixed: Whether the images come in a fixed random order, so that the first ones stand for
+        mixed: True if the images come in a fixed random order, so that the first ones stand for
             all; folders of classes come class by class otherwise.
 
     Raises:

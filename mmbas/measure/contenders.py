@@ -69,7 +69,7 @@ def caller(
         model: Model in evaluation mode.
         batches: Taken in turns.
         layout: Layout of the images in memory, a key of ``LAYOUTS``.
-        predict: Whether to call ``model.predict``, which a user of the hosts calls, in place of
+        predict: True to call ``model.predict``, which a user of the hosts calls, in place of
             the network alone.
     """
     gates = named_gates(model)

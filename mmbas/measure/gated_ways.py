@@ -81,5 +81,5 @@ def of_dtype(
 
 
 def _is_emulated(images: Tensor) -> bool:
-    """Whether the native kernels would emulate the dtype of the images, which is for tests."""
+    """Tell if the native kernels would emulate the dtype of the images, which is for tests."""
     return images.dtype == torch.bfloat16 and cpu_class() not in ("amx_bf16", "avx512_bf16")

@@ -47,13 +47,13 @@ NETWORKS = {
     "bottleneck, conv2": lambda: GatedResNet(
         50, num_stages=1, out_indices=(0,), gate_positions="conv2"
     ),
-    "cifar": lambda: GatedResNetCifar(20, width_factor=2, out_indices=(0, 2)),
+    "cifar": lambda: GatedResNetCifar(14, width_factor=2, out_indices=(0, 2)),
     "reduced": lambda: GatedResNetCifar(
-        20,
+        14,
         block_widths=[
             dict(channels=channels, always_open=always_open)
             for channels, always_open in zip(
-                (13, 1, 16, 30, 5, 32, 64, 50, 17), (2, 1, 0, 0, 0, 31, 0, 3, 0), strict=True
+                (13, 1, 5, 32, 64, 50), (2, 1, 0, 31, 0, 3), strict=True
             )
         ],
     ),
