@@ -15,7 +15,7 @@ PIP_INSTALL := $(PY) -m pip install -qq --disable-pip-version-check -c requireme
 export OMP_WAIT_POLICY ?= PASSIVE
 
 .DEFAULT_GOAL := help
-.PHONY: help quickstart test test-slow test-original check lint format clean
+.PHONY: help quickstart test test-slow test-original fuzz-bf16 check lint format clean
 .DELETE_ON_ERROR:
 
 help:

@@ -82,11 +82,15 @@ OpenOutputs open_outputs(const Conv &conv, int pair) {
 // Weights [O / 32][I][tap][32 stored outputs]: two N tiles for a block of inputs.
 template <class Kernels>
 void pack_inputs(const Conv &conv, int pair, int block, Bf16 *tiles) {
-    const bool both = conv.step.gated == kBoth;
     const int64_t stride = (int64_t)conv.taps * kBlock;
+    bool both = conv.step.gated == kBoth;
+    int first_output = pair;
     OpenOutputs outputs = {};
-    if (both) outputs = open_outputs(conv, pair);
-    int first_output = both ? conv.out.channel(pair * kBlock) / kBlock : pair;
+    if (both) {
+        outputs = open_outputs(conv, pair);
+        first_output = conv.out.channel(pair * kBlock) / kBlock;
+        both = outputs.blocks > 1 || outputs.mask(0) != ~0u;  // else a whole block is open
+    }
     const Bf16 *weights = conv.step.main.weights + first_output * conv.step.main.channels * stride;
     Bf16 *tiles0 = tiles + (int64_t)block * conv.taps * kTile, *tiles1 = tiles0 + conv.tile_stride;
     for_pairs(
