@@ -203,6 +203,13 @@ def test_weights_are_copied_once():
     assert 0.99 * halves < Bf16Backbone(model).weight_bytes < 1.06 * halves
 
 
+def test_an_empty_batch_gives_empty_results():
+    model = randomized(GatedResNet(18, num_stages=1, out_indices=(0,)))
+    (output,), logits = Bf16Backbone(model)(torch.zeros(0, 3, 32, 32), [None, 1.0])
+    assert output.shape == (0, 64, 8, 8)
+    assert [each.shape for each in logits] == [(0, 64), (0, 64)]
+
+
 def test_wrong_inputs_are_refused():
     model = randomized(GatedResNet(18, num_stages=1, out_indices=(0,)))
     own = Bf16Backbone(model)
