@@ -160,7 +160,7 @@ def test_a_window_in_epochs_is_refused_where_iterations_are_counted(config, refu
     [
         (dict(batch_size=1), "batch_size"),
         # 33 images: the fifth batch of the first epoch is a single image.
-        (dict(dataset=dict(indices=33)), "drop_last=True"),
+        (dict(dataset=dict(indices=33), drop_last=False), "drop_last=True"),
     ],
 )
 def test_a_batch_of_one_image_is_refused_before_training(config, refused, loader, advice):

@@ -24,6 +24,7 @@ from mmbas.measure.onnx_twin import INT8
 from mmbas.measure.plain_network import folded_plain, plain_twin
 from mmbas.measure.stage_times import stage_times
 from mmbas.measure.timing import interleaved_seconds, median_ms, median_ratio
+from mmbas.sliced.folding import folded
 
 Result = dict[str, Any]
 Seconds = dict[str, list[float]]
@@ -109,7 +110,7 @@ def _predict_calls(
     if not hasattr(gated, "predict"):
         return {}
     own = [batch.to(dtype) for batch in batches]
-    plain = folded_plain(plain_twin(gated), batches[0].images).to(dtype)
+    plain = folded(plain_twin(gated)).to(dtype)
     return {
         PREDICT_SLICED: caller(ways.sliced[ways.path], own, predict=True),
         PREDICT_DENSE: caller(plain, own, predict=True),

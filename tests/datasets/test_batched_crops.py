@@ -104,7 +104,7 @@ def test_a_training_runs_and_resumes_bitwise(tmp_path):
     config = write_config(tmp_path, lines)
     kill = (
         'custom_imports = dict(imports=["helpers"])\n'
-        'default_hooks = dict(kill=dict(type="KillHook", iteration=4))'  # an epoch has 3
+        'default_hooks = dict(kill=dict(type="KillHook", iteration=3))'  # an epoch has 2
     )
     killed = write_config(tmp_path, lines + kill, name="killed.py")
     whole, cut = tmp_path / "whole", tmp_path / "cut"
