@@ -18,8 +18,10 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from mmbas.backbones.gated_backbone import GatedBackbone
 from mmbas.backbones.resnet_options import (
     BLOCKS_OF_DEPTH,
+    check_host_options,
     check_options,
     check_stages,
+    initialisation,
     warn_without_effect,
 )
 from mmbas.blocks import BlockWidths, GatedResidualBlock, widths_of_blocks
@@ -62,7 +64,9 @@ class GatedResNet(GatedBackbone):
             :class:`mmbas.blocks.GatedBottleneck`. A basic block has one position only.
         block_widths: Inner channels of each block, as ``tools/reduce.py`` writes them; see
             :func:`mmbas.blocks.widths_of_blocks`. None gives the standard network.
+        pretrained: Short for ``init_cfg=dict(type='Pretrained', checkpoint=pretrained)``.
         init_cfg: Initialisation, as in mmengine.
+        host_options: Other arguments of the hosts' ResNet, at their defaults (``dcn=None``).
 
     Example:
         >>> import torch
@@ -95,9 +99,12 @@ class GatedResNet(GatedBackbone):
         gate: Config | None = DEFAULT_GATE,
         gate_positions: str = "both",
         block_widths: Sequence[Config] | None = None,
+        pretrained: str | None = None,
         init_cfg: Config | list[Config] | None = None,
+        **host_options: Any,
     ) -> None:
-        super().__init__(init_cfg)
+        super().__init__(initialisation(init_cfg, pretrained))
+        check_host_options(host_options)
         check_options(depth, style)
         check_stages(num_stages, strides, dilations, out_indices)
         if frozen_stages > num_stages:
@@ -231,6 +238,11 @@ class GatedResNet(GatedBackbone):
         return nn.Sequential(*layers)
 
     @property
+    def norm1(self) -> nn.Module:
+        """Norm layer of the plain stem, by the hosts' name for it."""
+        return self.get_submodule(self._norm1_name)
+
+    @property
     def stem_pool(self) -> nn.MaxPool2d:
         """Pooling between stem and stages."""
         return self.maxpool
@@ -240,7 +252,7 @@ class GatedResNet(GatedBackbone):
         """The modules before the pooling that hold parameters."""
         if self.deep_stem:
             return [self.stem]
-        return [self.conv1, self.get_submodule(self._norm1_name)]
+        return [self.conv1, self.norm1]
 
     def init_own_weights(self) -> None:
         """See :meth:`GatedBackbone.init_own_weights`; with the zeros of ``zero_init_residual``."""

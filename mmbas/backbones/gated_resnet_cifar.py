@@ -7,7 +7,6 @@ https://arxiv.org/abs/1512.03385
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from mmcv.cnn import build_norm_layer
 from torch import Tensor, nn
@@ -128,10 +127,14 @@ class GatedResNetCifar(GatedBackbone):
             self.add_module(name, nn.Sequential(*blocks))
         self.feat_dim = in_channels
 
+    @property
+    def norm1(self) -> nn.Module:
+        """Norm layer of the stem, by the hosts' name for it."""
+        return self.get_submodule(self._norm1_name)
+
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         """Feature maps of the stages ``out_indices`` for images ``x``, shape (N, 3, H, W)."""
-        norm1: Any = self.get_submodule(self._norm1_name)
-        x = F.relu(norm1(self.conv1(x)), inplace=True)
+        x = F.relu(self.norm1(self.conv1(x)), inplace=True)
         outs = []
         for i, stage in enumerate(self.stages):
             x = stage(x)

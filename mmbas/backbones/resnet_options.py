@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
+from mmbas.backbones.weight_init import InitConfig
 from mmbas.blocks import GatedBasicBlock, GatedBottleneck
 
 BLOCKS_OF_DEPTH: dict[
@@ -15,6 +17,20 @@ BLOCKS_OF_DEPTH: dict[
     50: (GatedBottleneck, (3, 4, 6, 3)),
     101: (GatedBottleneck, (3, 4, 23, 3)),
     152: (GatedBottleneck, (3, 8, 36, 3)),
+}
+
+# Arguments of the hosts' ResNet with one meaning here: their defaults, and what others ask for.
+HOST_DEFAULTS: dict[str, tuple[tuple[Any, ...], str]] = {
+    "conv_cfg": ((None, {"type": "Conv2d"}), "other convolutions than Conv2d"),
+    "dcn": ((None,), "deformable convolutions"),
+    "stage_with_dcn": ((False,), "deformable convolutions"),
+    "plugins": ((None, (), []), "plugins"),
+    "multi_grid": ((None,), "dilations within a stage"),
+    "in_channels": ((3,), "images of other than 3 channels"),
+    "stem_channels": ((64, None), "stems of other than 64 channels"),
+    "base_channels": ((64,), "stages of other base widths than 64 channels"),
+    "expansion": ((None,), "blocks of another expansion"),
+    "drop_path_rate": ((0,), "stochastic depth"),
 }
 
 
@@ -44,3 +60,44 @@ def check_stages(
         )
     if not all(0 <= i < num_stages for i in out_indices):
         raise ValueError(f"expected out_indices below {num_stages}, but got {tuple(out_indices)}")
+
+
+def check_host_options(options: Mapping[str, Any]) -> None:
+    """Accept the hosts' defaults where a config writes them out, and nothing else.
+
+    Raises:
+        ValueError: If an option has another value, with what is not supported.
+        TypeError: If no host has such an option.
+    """
+    for name, value in options.items():
+        if name not in HOST_DEFAULTS:
+            raise TypeError(
+                f"expected an argument of GatedResNet, or of {sorted(HOST_DEFAULTS)} at its "
+                f"default, but got {name!r}"
+            )
+        accepted, asked_for = HOST_DEFAULTS[name]
+        per_stage = name == "stage_with_dcn" and isinstance(value, Sequence)
+        if not all(each in accepted for each in (value if per_stage else [value])):
+            raise ValueError(
+                f"expected {name}={accepted[0]}, since GatedResNet does not support {asked_for}, "
+                f"but got {value!r}; leave it out, or use the host's plain backbone"
+            )
+
+
+def initialisation(init_cfg: InitConfig, pretrained: str | None) -> InitConfig:
+    """The ``init_cfg`` that ``pretrained``, the hosts' older word, means.
+
+    Raises:
+        TypeError: If ``pretrained`` is no path.
+        ValueError: If both are given.
+    """
+    if pretrained is None:
+        return init_cfg
+    if not isinstance(pretrained, str):
+        raise TypeError(f"expected pretrained to be a path or None, but got {pretrained!r}")
+    if init_cfg is not None:
+        raise ValueError(
+            "expected either init_cfg or pretrained, which is short for init_cfg=dict("
+            f"type='Pretrained', checkpoint=...), but got both, pretrained={pretrained!r}"
+        )
+    return dict(type="Pretrained", checkpoint=pretrained)

@@ -86,6 +86,11 @@ class GatedBottleneck(GatedResidualBlock):
         return out
 
     @property
+    def norm3(self) -> nn.Module:
+        """The third norm layer, by the hosts' name for it."""
+        return self.norms[2]
+
+    @property
     def convs(self) -> list[nn.Conv2d]:
         """See :meth:`GatedResidualBlock.convs`."""
         return [self.conv1, self.conv2, self.conv3]

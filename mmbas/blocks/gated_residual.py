@@ -80,6 +80,16 @@ class GatedResidualBlock(nn.Module):
         """The norm layers of the residual branch in order."""
         return [self.get_submodule(name) for name in self._norm_names]
 
+    @property
+    def norm1(self) -> nn.Module:
+        """The first norm layer, by the hosts' name for it."""
+        return self.norms[0]
+
+    @property
+    def norm2(self) -> nn.Module:
+        """The second norm layer, by the hosts' name for it."""
+        return self.norms[1]
+
     def zero_init(self) -> None:
         """Start as the identity: the last norm layer's scale becomes 0."""
         constant_init(self.norms[-1], 0)
