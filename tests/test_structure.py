@@ -74,7 +74,7 @@ OPTIONAL = {
     "openvino": {"measure"},
     "PIL": {"analysis", "datasets"},
     "sklearn": {"datasets"},
-    "torchvision": {"datasets"},
+    "torchvision": {"datasets", "models"},
     "triton": {"sliced"},
     "yaml": {"experiments"},
 }

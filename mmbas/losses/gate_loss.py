@@ -26,12 +26,15 @@ class GateLoss(nn.Module):
     Attributes:
         factor: Second factor, set by a schedule; 1 without one.
         loss_name: Key in the model's dict of losses.
+        advice_if_large: Advice where the loss outweighs the task's; ``{name}`` stands for its key
+            in the config.
 
     Raises:
         ValueError: If loss_weight is out of range.
     """
 
     loss_name: ClassVar[str]
+    advice_if_large: ClassVar[str] = "Lower {name}.loss_weight."
 
     def __init__(self, *, loss_weight: float) -> None:
         super().__init__()
@@ -70,6 +73,7 @@ class PerGateLoss(GateLoss):
         ValueError: If loss_weight or reduction is out of range.
     """
 
+    advice_if_large = "Set {name}.reduction='layer_mean', or lower {name}.loss_weight."
     _forward_uncompiled: ClassVar[Callable[[PerGateLoss, Sequence[GateOutput]], Tensor] | None] = (
         None
     )

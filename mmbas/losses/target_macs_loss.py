@@ -93,6 +93,10 @@ class TargetMACsLoss(GateLoss):
     """
 
     loss_name = "loss_target_macs"
+    advice_if_large = (
+        "It falls as the average nears the target; if the task suffers, let its weight rise with "
+        "GateLossScheduleHook, or lower {name}.loss_weight."
+    )
     _forward_uncompiled: ClassVar[Callable[[TargetMACsLoss, Tensor], Tensor] | None] = None
 
     def __init__(self, *, target: float, loss_weight: float = 100.0, noise: bool = False) -> None:

@@ -3,8 +3,9 @@
 from importlib.util import find_spec
 
 from mmbas.models.gate_loss_mixin import GateLossMixin
+from mmbas.models.gated_model import GatedModel
 
-__all__ = ["GateLossMixin"]
+__all__ = ["GateLossMixin", "GatedModel"]
 
 if find_spec("mmpretrain") is not None:
     from mmbas.models.distilled_classifier import DistilledClassifier

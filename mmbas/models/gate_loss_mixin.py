@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextvars import Context
 from typing import TYPE_CHECKING, Any
 
 import torch
+from mmengine.structures import BaseDataElement
 from torch import Tensor, nn
 
 from mmbas.backbones.weight_init import with_plain_names
 from mmbas.costs import MACCount, count_macs
 from mmbas.gates import GateOutput, named_gates, record_gate_outputs
 from mmbas.gates.memo import Memo
+from mmbas.models.dense_macs import count_dense_macs, first_tensor
+from mmbas.models.loss_balance import FIRST_ITERATIONS, warn_of_large_losses
 from mmbas.registry import MODELS
 
 if TYPE_CHECKING:
@@ -26,33 +29,8 @@ MAX_SIZES = (
 )
 
 
-class GateLossMixin(_Host):
-    """Put before a host's model class: ``class GatedX(GateLossMixin, X)``.
-
-    The host needs ``loss(inputs, data_samples) -> dict`` and ``predict(inputs, data_samples) ->
-    list`` of data samples, one per image. Training adds each gate loss to the host's loss dict;
-    prediction leaves on each data sample ``macs``, ``dense_macs``, ``params``, ``dense_params``,
-    ``open_fraction`` and ``gates``.
-
-    Args:
-        gate_losses: Configs of the gate losses by name, e.g. ``dict(bas=dict(
-            type='mmbas.BatchShapingLoss'), l0=dict(type='mmbas.GateL0Loss'))``. The names are those
-            the schedule hook and overrides on the command line use; None drops an inherited entry.
-        report_costs: True if prediction leaves costs and gates on the data samples. It takes a
-            fraction of a millisecond per call; without it the metrics of ``mmbas`` have nothing
-            to read.
-
-    Attributes:
-        last_gates: Gates of the last training batch as evaluation would decide, by gate name,
-            without noise, shape (N, G), bool.
-
-    Raises:
-        ValueError: If there are gate losses but no gates, or two of the same kind.
-
-    Note:
-        mmengine logs the total as ``loss``. A host's own entry of that name would hide it there, so
-        it is logged as ``loss_task`` where there are gate losses.
-    """
+class GateLosses(_Host):
+    """The gate losses of a model, and what else :class:`GateLossMixin` adds to its host."""
 
     init_cfg: Any
 
@@ -82,23 +60,27 @@ class GateLossMixin(_Host):
             gate_loss.prepare(num_gates)
         self.last_gates: dict[str, Tensor] = {}
         self._dense_macs: Memo[tuple[int, ...], int] = Memo(max_values=MAX_SIZES)
+        self._iterations_to_watch = FIRST_ITERATIONS if losses else 0
 
-    def host_losses(self, inputs: Tensor, *args: Any, **kwargs: Any) -> dict[str, Any]:
-        """Losses of the host for a batch ``inputs``, shape (N, 3, H, W)."""
-        losses: dict[str, Any] = super().loss(inputs, *args, **kwargs)
-        return losses
+    def with_gate_losses(
+        self, host_losses: Callable[..., dict[str, Any]], *args: Any, **kwargs: Any
+    ) -> dict[str, Any]:
+        """The host's losses and the gate losses of one batch.
 
-    def loss(self, inputs: Tensor, *args: Any, **kwargs: Any) -> dict[str, Any]:
-        """The host's losses and the gate losses of one batch."""
+        Args:
+            host_losses: Computes the host's losses.
+            args: Arguments of the model's forward pass, which ``host_losses`` gets.
+            kwargs: Its named arguments.
+        """
         with record_gate_outputs(self) as records:
-            losses = dict(self.host_losses(inputs, *args, **kwargs))
+            losses = dict(host_losses(*args, **kwargs))
         check_finite(records)
         if "loss" in losses and self.gate_losses:
             losses["loss_task"] = losses.pop("loss")
         outputs = [output for outputs in records.values() for output in outputs]
         gate_loss: Any
         for gate_loss in self.gate_losses.values():
-            losses.update(gate_loss.terms(outputs, lambda: self.dense_macs(inputs)))
+            losses.update(gate_loss.terms(outputs, lambda: self.dense_macs(*args, **kwargs)))
         self.last_gates = {
             name: torch.cat([output.logits.detach() > 0 for output in outputs])
             for name, outputs in records.items()
@@ -106,30 +88,99 @@ class GateLossMixin(_Host):
         }
         return losses
 
-    def dense_macs(self, inputs: Tensor) -> int:
-        """MACs per image of the size of ``inputs``, shape (N, 3, H, W), with all gates open.
+    def dense_macs(self, *args: Any, **kwargs: Any) -> int:
+        """MACs per image of the size of the images among the arguments, with all gates open.
 
-        Counted once for each size, on one image in evaluation mode: what a training pass adds,
-        such as auxiliary heads, is not part of the cost.
+        Counted once for each size, on the first image in evaluation mode: what a training pass
+        adds, such as auxiliary heads, is not part of the cost.
+
+        Args:
+            args: Arguments of the model's forward pass for a batch, shape (N, 3, H, W).
+            kwargs: Its named arguments.
         """
 
         def compute(_: tuple[int, ...]) -> int:
             # torch.compile would trace the counter's hooks.
             count = torch.compiler.disable(count_dense_macs)
             # In a context of its own: nobody who records this model shall see the pass.
-            return Context().run(count, self, inputs)
+            return Context().run(count, self, args, kwargs)
 
-        return self._dense_macs.get(tuple(inputs.shape[1:]), compute)
+        shape = first_tensor([*args, *kwargs.values()]).shape
+        return self._dense_macs.get(tuple(shape[1:]), compute)
 
-    def predict(self, *args: Any, **kwargs: Any) -> Sequence[Any]:
-        """The host's predictions with what each image cost."""
+    def with_costs(self, host_predictions: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        """The host's predictions with what each image cost.
+
+        Args:
+            host_predictions: Computes the host's predictions. Costs are left on data samples only.
+            args: Arguments of ``host_predictions``.
+            kwargs: Its named arguments.
+        """
         if not self.report_costs:
-            return super().predict(*args, **kwargs)
+            return host_predictions(*args, **kwargs)
         with count_macs(self) as count:
-            data_samples: Sequence[Any] = super().predict(*args, **kwargs)
+            predictions: Any = host_predictions(*args, **kwargs)
         check_finite(count.gate_outputs)
-        _leave_costs(data_samples, count)
-        return data_samples
+        if isinstance(predictions, list | tuple) and all(
+            isinstance(sample, BaseDataElement) for sample in predictions
+        ):
+            _leave_costs(predictions, count)
+        return predictions
+
+    def parse_losses(self, losses: Mapping[str, Any]) -> tuple[Tensor, dict[str, Tensor]]:
+        """Sum up the losses, as in mmengine; warn of a gate loss that outweighs the task's.
+
+        That is looked for in the first ten iterations, until one is found.
+        """
+        total, values = super().parse_losses(losses)
+        if self._iterations_to_watch > 0 and not torch.compiler.is_compiling():
+            found = warn_of_large_losses(values, dict(self.gate_losses.items()))
+            self._iterations_to_watch = 0 if found else self._iterations_to_watch - 1
+        return total, values
+
+
+class GateLossMixin(GateLosses):
+    """Put before a host's model class: ``class GatedX(GateLossMixin, X)``.
+
+    The host needs ``loss(inputs, data_samples) -> dict`` and ``predict(inputs, data_samples) ->
+    list`` of data samples, one per image. Training adds each gate loss to the host's loss dict;
+    prediction leaves on each data sample ``macs``, ``dense_macs``, ``params``, ``dense_params``,
+    ``open_fraction`` and ``gates``. ``type='mmbas.GatedModel'`` does the same by config.
+
+    Args:
+        gate_losses: Configs of the gate losses by name, e.g. ``dict(bas=dict(
+            type='mmbas.BatchShapingLoss'), l0=dict(type='mmbas.GateL0Loss'))``. The names are those
+            the schedule hook and overrides on the command line use; None drops an inherited entry.
+        report_costs: True if prediction leaves costs and gates on the data samples. It takes a
+            fraction of a millisecond per call; without it the metrics of ``mmbas`` have nothing
+            to read.
+
+    Attributes:
+        last_gates: Gates of the last training batch as evaluation would decide, by gate name,
+            without noise, shape (N, G), bool.
+
+    Raises:
+        ValueError: If there are gate losses but no gates, or two of the same kind.
+
+    Note:
+        mmengine logs the total as ``loss``. A host's own entry of that name would hide it there, so
+        it is logged as ``loss_task`` where there are gate losses. Images that were padded to one
+        batch have the MACs of the batch's size, and what a detector computes for the proposals of
+        all images is shared among them evenly.
+    """
+
+    def host_losses(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        """Losses of the host for a batch."""
+        losses: dict[str, Any] = super().loss(*args, **kwargs)
+        return losses
+
+    def loss(self, *args: Any, **kwargs: Any) -> dict[str, Any]:
+        """The host's losses and the gate losses of one batch."""
+        return self.with_gate_losses(self.host_losses, *args, **kwargs)
+
+    def predict(self, *args: Any, **kwargs: Any) -> Any:
+        """The host's predictions with what each image cost."""
+        return self.with_costs(super().predict, *args, **kwargs)
 
 
 def _leave_costs(data_samples: Sequence[Any], count: MACCount) -> None:
@@ -145,19 +196,6 @@ def _leave_costs(data_samples: Sequence[Any], count: MACCount) -> None:
         sample.dense_params = costs.dense_params
         sample.gates = gates[i]
         sample.open_fraction = open_fractions[i]
-
-
-@torch.no_grad()
-def count_dense_macs(model: Any, inputs: Tensor) -> int:
-    """Dense MACs of ``model(inputs[:1], mode='tensor')`` in evaluation mode."""
-    modes = {module: module.training for module in model.modules()}
-    try:
-        with count_macs(model.eval()) as count:
-            model(inputs[:1], mode="tensor")
-    finally:
-        for module, training in modes.items():
-            module.training = training
-    return count.dense_macs(num_images=1)
 
 
 def check_finite(records: dict[str, list[GateOutput]]) -> None:
