@@ -15,7 +15,7 @@ PIP_INSTALL := $(PY) -m pip install -qq --disable-pip-version-check -c requireme
 export OMP_WAIT_POLICY ?= PASSIVE
 
 .DEFAULT_GOAL := help
-.PHONY: help quickstart test test-slow test-original fuzz-bf16 check lint format clean
+.PHONY: help quickstart test test-slow test-original fuzz-bf16 check lint format docs linkcheck clean
 .DELETE_ON_ERROR:
 
 help:
@@ -25,6 +25,8 @@ help:
 	@echo "make test-original  the same suite on the original OpenMMLab packages; compiles mmcv"
 	@echo "make lint         check format, lint and types with pinned tools"
 	@echo "make check        make lint, then make test: what continuous integration runs"
+	@echo "make docs         build the documentation site, docs/_build/html/docs/index.html"
+	@echo "make linkcheck    follow the external links of the documentation (needs a network)"
 	@echo "make format       write the format and the lint fixes that are safe"
 	@echo "make clean        remove caches and build output; .venv and work_dirs stay"
 	@echo "PYTHON=python3.12 names the interpreter that .venv is made from (now: $(PYTHON))"
@@ -54,8 +56,16 @@ format: $(VENV)/.installed-dev
 	@$(PY) -m ruff format .
 	@$(PY) -m ruff check --fix .
 
+# A warning is an error: a link that leads nowhere, a page that no menu has, a docstring that does not read.
+docs: $(VENV)/.installed-docs
+	@$(PY) -m sphinx -q -W --keep-going -b html -c docs . docs/_build/html
+	@echo "docs/_build/html/docs/index.html"
+
+linkcheck: $(VENV)/.installed-docs
+	@$(PY) -m sphinx -q -b linkcheck -c docs . docs/_build/linkcheck
+
 clean:
-	rm -rf build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache
+	rm -rf docs/_build build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache
 	find . \( -path ./$(VENV) -o -path ./$(ORIGINAL) \) -prune -o -name __pycache__ -type d -exec rm -rf {} +
 
 # A half-made environment is removed: the next run would take it for a whole one.
@@ -78,6 +88,11 @@ $(VENV)/.installed: setup.py pyproject.toml requirements/lock.txt | $(PY)
 $(VENV)/.installed-dev: $(VENV)/.installed
 	@echo "Installing ruff, mypy and pre-commit into $(VENV)"
 	@$(PIP_INSTALL) -e '.[dev]'
+	@touch $@
+
+$(VENV)/.installed-docs: $(VENV)/.installed
+	@echo "Installing Sphinx into $(VENV)"
+	@$(PIP_INSTALL) -e '.[docs]'
 	@touch $@
 
 $(ORIGINAL_PY):

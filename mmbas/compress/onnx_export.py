@@ -39,10 +39,11 @@ class ExportedNetwork(nn.Module):
     so is the test mode of a segmentor: sliding windows slide. Its logits have the images' size.
 
     Outputs, in this order:
-        logits: Shape (N, classes), or (N, classes, H, W) of a segmentor.
-        gates: With ``with_gates``: which are open, in any window, shape (N, all gates), bool.
-        labels: Where the prediction is no argmax: shape (N, classes), or (N, H, W), bool; see
-            :func:`mmbas.compress.prediction.prediction_of`.
+
+    - ``logits``: Shape (N, classes), or (N, classes, H, W) of a segmentor.
+    - ``gates``: With ``with_gates``: which are open, in any window, shape (N, all gates), bool.
+    - ``labels``: Where the prediction is no argmax: shape (N, classes), or (N, H, W), bool; see
+      :func:`mmbas.compress.prediction.prediction_of`.
 
     Args:
         model: A classifier or segmentor of the hosts; is not changed.

@@ -19,6 +19,7 @@ from experiments.figures import (
     fraction,
     gates,
     mean,
+    millions,
     numbers,
     on_the_line,
     percent,
@@ -96,6 +97,17 @@ def recipe_and_baseline():
 
 
 def readme_cifar10():
+    points = ("resnet20", "resnet20_bas_gamma0.1")
+    return [figure for point in points for figure in (percent(point), millions(point))]
+
+
+def readme_camvid():
+    """Whole MACs in giga."""
+    macs = [mean(p, "macs/average", folder=CAMVID) / 1000 for p in ("plain", "bas0.2_layer-mean")]
+    return [*tenths(miou("plain"), miou("bas0.2_layer-mean")), *(f"{m:.2f}" for m in macs)]
+
+
+def measured_cifar10():
     gated = [f"resnet20_{point}" for point in ("bas_gamma0.05", "bas_gamma0.2", "l0_gamma0.5")]
     scratch = "resnet20_bas_gamma0.05"
     return [
@@ -106,9 +118,14 @@ def readme_cifar10():
     ]
 
 
-def readme_camvid():
+def measured_camvid():
     points = ("bas0.2_layer-mean", "bas0.2")
     return [*tenths(miou("plain"), *map(miou, points)), *(fraction(p, CAMVID) for p in points)]
+
+
+def segmentation():
+    best = "bas0.2_layer-mean"
+    return [*tenths(miou("plain"), miou(best)), fraction(best, CAMVID)]
 
 
 def method():
@@ -129,8 +146,11 @@ CASES = {
     "target-MACs": ("results/README.md", "CIFAR-10: does the target-MACs", target_macs),
     "from plain": ("results/README.md", "CIFAR-10: the paper's claims, from trained", from_plain),
     "below the verdict": ("results/README.md", "CIFAR-10: verdict", recipe_and_baseline),
-    "README, CIFAR-10": ("README.md", "| CIFAR-10", readme_cifar10),
-    "README, CamVid": ("README.md", "| CamVid", readme_camvid),
+    "README, CIFAR-10": ("README.md", "| ResNet-20, CIFAR-10", readme_cifar10),
+    "README, CamVid": ("README.md", "| PSPNet-R18, CamVid", readme_camvid),
+    "measured, CIFAR-10": ("docs/measured.md", "CIFAR-10", measured_cifar10),
+    "measured, CamVid": ("docs/measured.md", "CamVid", measured_camvid),
+    "segmentation": ("docs/segmentation.md", "In your project", segmentation),
     "reductions": ("docs/method.md", "Reductions", method),
 }
 
