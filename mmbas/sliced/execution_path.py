@@ -64,7 +64,7 @@ def choose_execution(
 
 def _choose_bf16(backbone: Backbone, path: str) -> tuple[str, Execution, str]:
     """The bfloat16 kernels; with ``'auto'`` another path where they cannot run."""
-    execution, reason = _native_bf16(backbone)
+    execution, reason = _native(backbone, torch.bfloat16)
     if execution is not None:
         return "native_bf16", execution, "the native bfloat16 kernels, as asked for"
     if path == "native":
@@ -101,31 +101,21 @@ def why_not_native(backbone: Backbone) -> str | None:
     return reason
 
 
-def _native_bf16(backbone: Backbone) -> tuple[Execution | None, str | None]:
-    """The native bfloat16 implementation, or None and one clause on why there is none."""
-    try:
-        from mmbas.sliced.native_bf16 import Bf16Backbone, why_unsupported
-
-        if reason := why_unsupported(backbone):
-            return None, reason
-        return Bf16Backbone(backbone), None
-    except Exception as error:  # noqa: BLE001 - whatever fails there, another path can run
-        return None, _failure(error)
-
-
 def _failure(error: Exception) -> str:
     first_line = str(error).partition("\n")[0]
     return f"the native kernel fails ({type(error).__name__}: {first_line[:200]})"
 
 
-def _native(backbone: Backbone) -> tuple[Execution | None, str | None]:
+def _native(
+    backbone: Backbone, dtype: torch.dtype = torch.float32
+) -> tuple[Execution | None, str | None]:
     """The native implementation, or None and one clause on why there is none."""
     try:
         from mmbas.sliced.native import NativeBackbone, why_unsupported
 
-        if reason := why_unsupported(backbone):
+        if reason := why_unsupported(backbone, dtype):
             return None, reason
-        return NativeBackbone(backbone), None
+        return NativeBackbone(backbone, dtype=dtype), None
     except Exception as error:  # noqa: BLE001 - whatever fails there, torch's operators can run
         return None, _failure(error)
 

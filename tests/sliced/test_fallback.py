@@ -57,7 +57,7 @@ FAILURES = {
     ),
     "no compiler": lambda patch, path: patch.setenv("CXX", "no-such-compiler"),
     "library of something else": lambda patch, path: patch.setattr(
-        library, "load_library", lambda isa: object()
+        library, "build_library", lambda *_: object()
     ),
 }
 

@@ -17,16 +17,17 @@ from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
-from mmbas.sliced.native.instruction_sets import InstructionSet, cpu_description
+from mmbas.sliced.native.instruction_sets import cpu_description
 
-FOLDER = Path(__file__).parent / "kernels"
-MAIN_SOURCE = FOLDER / "network.cpp"
 # No -ffast-math: at link time it switches the whole process to flushing denormals to zero.
 FLAGS = ("-std=c++17", "-fno-math-errno", "-fno-trapping-math", "-ffp-contract=fast")
 RELEASE_FLAGS = ("-O3", "-DNDEBUG")
 DEBUG_FLAGS = ("-O1", "-g")  # with assertions of what each kernel takes for granted
 DEBUG_VARIABLE = "MMBAS_NATIVE_DEBUG"
-COMPILE_FLAGS = ("-fPIC", "-fopenmp", "-Wno-psabi", "-Wno-unknown-pragmas")
+COMPILE_FLAGS = (
+    *("-fPIC", "-fopenmp", "-Wno-psabi", "-Wno-unknown-pragmas"),
+    "-DMMBAS_FOR_PYTORCH",  # whose OpenMP it will share
+)
 COMPILE_SECONDS = 600
 DIGEST_BYTES = 32
 
@@ -48,17 +49,12 @@ class Unit:
     flags: tuple[str, ...] = ()
 
 
-def load_library(isa: InstructionSet) -> ctypes.CDLL:
-    """The compiled float32 kernels; see :func:`build_library`."""
-    return build_library(f"native-{isa.name}", (Unit(MAIN_SOURCE, isa.compiler_flags),))
-
-
 def build_library(name: str, units: Sequence[Unit]) -> ctypes.CDLL:
     """A library, from the cache or compiled now (seconds).
 
     Args:
         name: Start of its file's name.
-        units: Its source files, in one folder.
+        units: Its source files; a change of any file beside them compiles it anew.
 
     Raises:
         BuildError: If there is no g++, or it fails.
@@ -147,7 +143,8 @@ def _commands(compiler: tuple[str, ...], units: Sequence[Unit], library: Path) -
     openmp = ["-fopenmp"] if runtime is None else [runtime, f"-Wl,-rpath,{Path(runtime).parent}"]
     debug = os.environ.get(DEBUG_VARIABLE) == "1"
     flags = [*FLAGS, *(DEBUG_FLAGS if debug else RELEASE_FLAGS)]
-    objects = [str(library.with_name(f"{unit.source.stem}.o")) for unit in units]
+    # Files of two folders may have one name.
+    objects = [str(library.with_name(f"{i}-{unit.source.stem}.o")) for i, unit in enumerate(units)]
     compile_units = [
         [*compiler, *flags, *unit.flags, *COMPILE_FLAGS, "-c", str(unit.source), "-o", target]
         for unit, target in zip(units, objects, strict=True)

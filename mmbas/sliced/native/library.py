@@ -1,185 +1,116 @@
-"""The compiled kernels as Python sees them: mirrors plan.h."""
+"""The compiled kernels of both precisions, and which of them this machine runs."""
 
 from __future__ import annotations
 
 import ctypes
+import os
 import threading
-from ctypes import POINTER, Structure, c_char_p, c_int, c_int32, c_int64, c_void_p
-from dataclasses import dataclass
-from enum import IntEnum
+from ctypes import POINTER, c_char_p, c_int32, c_int64, c_void_p
+from pathlib import Path
 
 import torch
-from torch import Tensor
 
-from mmbas.sliced.native.build import BuildError, load_library
-from mmbas.sliced.native.instruction_sets import InstructionSet
+from mmbas.backbones.description import UnsupportedError
+from mmbas.sliced.native.build import Unit, build_library
+from mmbas.sliced.native.instruction_sets import FLAGS, cpu_description, is_x86
+from mmbas.sliced.native.structures import (
+    INTERFACE,
+    CallStruct,
+    Kernels,
+    NetworkStruct,
+    OptionsStruct,
+)
 
-LOOK_AHEAD = 8  # kLookAhead of team.h
-MAX_LANES = 16
+VARIABLES = {torch.float32: "MMBAS_NATIVE_ISA", torch.bfloat16: "MMBAS_NATIVE_BF16_KERNELS"}
+FOLDERS = (
+    Path(__file__).parent / "interface",
+    Path(__file__).parent / "kernels",
+    Path(__file__).parents[1] / "native_bf16" / "kernels",
+)
 
-
-class Kind(IntEnum):
-    """Kind of an operation; see plan.h."""
-
-    SPLIT = 0
-    CONV = 1
-    MAX_POOL = 2
-    AVG_POOL = 3
-    SUBSAMPLE = 4
-    GATE = 5
-    OUTPUT = 6
-    CLEAR = 7
-
-
-class GridStruct(Structure):
-    """``Grid`` of plan.h."""
-
-    _fields_ = (
-        ("height", c_int32),
-        ("width", c_int32),
-        ("pitch", c_int32),
-        ("channel_stride", c_int32),
-    )
+_lock = threading.Lock()
+_libraries: dict[str, ctypes.CDLL] = {}
 
 
-class OpStruct(Structure):
-    """``Op`` of plan.h."""
-
-    _fields_ = (
-        ("kind", c_int32),
-        ("in_channels", c_int32),
-        ("out_channels", c_int32),
-        ("in_list", c_int32),
-        ("out_list", c_int32),
-        ("relu", c_int32),
-        ("accumulate", c_int32),
-        ("pool", c_int32),
-        ("stride", c_int32),
-        ("taps", c_int32),
-        ("packed", c_int32),
-        ("hidden", c_int32),
-        ("tensor", c_int32),
-        ("num_lists", c_int32),
-        ("list_starts", c_int32 * 2),
-        ("list_ends", c_int32 * 2),
-        ("in_grid", GridStruct),
-        ("out_grid", GridStruct),
-        ("in_offset", c_int64),
-        ("out_offset", c_int64),
-        ("scratch", c_int64),
-        ("all", c_void_p),
-        ("tap_offsets", c_void_p),
-        ("mask", c_void_p),
-        ("weights", c_void_p),
-        ("bias", c_void_p),
-        ("weights2", c_void_p),
-        ("bias2", c_void_p),
-    )
-
-
-class CallStruct(Structure):
-    """``Call`` of plan.h."""
-
-    _fields_ = (
-        ("images", c_void_p),
-        ("image_stride", c_int64),
-        ("outputs", POINTER(c_void_p)),
-        ("output_strides", POINTER(c_int64)),
-        ("logits", POINTER(c_void_p)),
-        ("forced", POINTER(c_void_p)),
-        ("workspaces", POINTER(c_void_p)),
-        ("lists_offset", c_int64),
-        ("list_stride", c_int64),
-        ("pools_offset", c_int64),
-        ("pool_stride", c_int64),
-        ("workspace_floats", c_int64),
-        ("num_images", c_int32),
-        ("num_threads", c_int32),
-        ("num_workspaces", c_int32),
-    )
-
-
-STRUCTURES = (GridStruct, OpStruct, CallStruct)
-
-
-def address(tensor: Tensor, dtype: torch.dtype) -> int:
-    """Where the values of a tensor begin in memory: the kernels believe what they are told.
-
-    Args:
-        tensor: Dense, on the CPU, at least as long as it is used.
-        dtype: Type as which the kernels read the values.
+def get_library() -> ctypes.CDLL:
+    """The kernels; compiled or read from the cache by the first call.
 
     Raises:
-        RuntimeError: If the tensor is not as described.
+        BuildError: See :func:`mmbas.sliced.native.build.build_library`.
     """
-    if tensor.dtype != dtype or tensor.device.type != "cpu" or not tensor.is_contiguous():
-        raise RuntimeError(
-            f"expected a contiguous tensor of {dtype} on the CPU for the native kernels, but got "
-            f"{tensor.dtype} on {tensor.device} with strides {tensor.stride()}; please report it"
-        )
-    return tensor.data_ptr()
+    with _lock:
+        if "native" not in _libraries:
+            _libraries["native"] = _load()
+        return _libraries["native"]
 
 
-@dataclass(frozen=True)
-class Library:
-    """The kernels for one instruction set.
-
-    Attributes:
-        handle: The loaded library; calls of it let other Python threads run.
-        rows: Output channels per block of packed weights.
-    """
-
-    handle: ctypes.CDLL
-    rows: int
+def units() -> tuple[Unit, ...]:
+    """The source files with the flags that each takes on this machine."""
+    return tuple(
+        Unit(source, FLAGS.get(source.name, ()) if is_x86() else ())
+        for folder in FOLDERS
+        for source in sorted(folder.glob("*.cpp"))
+    )
 
 
-class _FieldStruct(Structure):
-    """``Field`` of fields.h."""
+def _load() -> ctypes.CDLL:
+    library = build_library("native", units())
+    backbone = c_void_p
+    size = (c_int32, c_int32)
+    library.mmbas_backbone_create.argtypes = [POINTER(NetworkStruct), POINTER(OptionsStruct)]
+    library.mmbas_backbone_create.restype = backbone
+    library.mmbas_backbone_destroy.argtypes = [backbone]
+    library.mmbas_backbone_destroy.restype = None
+    for name in ("weight_bytes", "workspace_bytes"):
+        function = getattr(library, f"mmbas_backbone_{name}")
+        function.argtypes, function.restype = [backbone], c_int64
+    library.mmbas_backbone_output_shape.argtypes = [backbone, c_int32, *size, POINTER(c_int32 * 3)]
+    library.mmbas_backbone_describe_step.argtypes = [
+        *(backbone, *size, c_int32, c_int32),
+        *(c_char_p, c_int32),
+    ]
+    library.mmbas_backbone_run.argtypes = [backbone, POINTER(CallStruct)]
+    library.mmbas_backbone_last_error.restype = c_char_p
+    if library.mmbas_interface() != INTERFACE:
+        raise RuntimeError("expected structures.py to mirror backbone.h, but its number differs")
+    return library
 
-    _fields_ = (("name", c_char_p), ("offset", c_int32), ("size", c_int32))
 
-
-def fields_in_c(handle: ctypes.CDLL, which: int) -> list[tuple[str, int, int]]:
-    """Name, offset and size of each field of a structure, as the library was compiled.
-
-    Args:
-        handle: The library.
-        which: Place of the structure in ``STRUCTURES``.
-    """
-    fields = POINTER(_FieldStruct)()
-    count = handle.mmbas_fields(which, ctypes.byref(fields))
-    return [(fields[i].name.decode(), fields[i].offset, fields[i].size) for i in range(count)]
-
-
-def fields_in_python(structure: type[Structure]) -> list[tuple[str, int, int]]:
-    """Name, offset and size of each field of a structure."""
-    names = [field[0] for field in structure._fields_]
+def available(dtype: torch.dtype) -> list[Kernels]:
+    """The kernels of a precision that run on this machine, fastest first."""
+    library = get_library()
     return [
-        (name, getattr(structure, name).offset, getattr(structure, name).size) for name in names
+        each
+        for each in sorted(Kernels, reverse=True)
+        if each.dtype == dtype and library.mmbas_can_run(each)
     ]
 
 
-_lock = threading.Lock()
-_libraries: dict[str, Library] = {}
+def chosen(dtype: torch.dtype) -> Kernels:
+    """The kernels to use: those of the precision's environment variable, else the fastest that pay.
 
-
-def get_library(isa: InstructionSet) -> Library:
-    """The kernels for ``isa``; compiled or read from the cache by the first call.
+    By name only: on x86 the generic ones, since without AVX2 PyTorch is faster; the portable ones
+    of bfloat16; and on Intel's CPUs those for AVX512_BF16, an instruction that these run at less
+    than half the rate of float32.
 
     Raises:
-        BuildError: See :func:`load_library`.
+        UnsupportedError: If there are none.
+        BuildError: If they cannot be compiled.
     """
-    with _lock:
-        if isa.name not in _libraries:
-            _libraries[isa.name] = _load(isa)
-        return _libraries[isa.name]
-
-
-def _load(isa: InstructionSet) -> Library:
-    handle = load_library(isa)
-    handle.mmbas_run.argtypes = [POINTER(OpStruct), c_int, POINTER(CallStruct)]
-    handle.mmbas_run.restype = None
-    for which, structure in enumerate(STRUCTURES):
-        if fields_in_c(handle, which) != fields_in_python(structure):
-            raise BuildError(f"{structure.__name__} does not mirror plan.h")
-    return Library(handle, handle.mmbas_rows())
+    names = {each.name.lower(): each for each in available(dtype)}
+    wanted = os.environ.get(VARIABLES[dtype])
+    if wanted:
+        if wanted not in names:
+            raise UnsupportedError(f"{VARIABLES[dtype]}={wanted} is not one of {', '.join(names)}")
+        return names[wanted]
+    slow = {"portable"}
+    if is_x86():
+        slow.add("generic")
+    if "Intel" in cpu_description():
+        slow.add("avx512_bf16")
+    for name, kernels in names.items():
+        if name not in slow:
+            return kernels
+    if dtype == torch.bfloat16:
+        raise UnsupportedError("the CPU has no bfloat16 that is faster than its float32")
+    raise UnsupportedError("the CPU has neither AVX-512 nor AVX2 with FMA")

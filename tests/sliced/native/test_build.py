@@ -14,16 +14,8 @@ from mmbas.sliced.native.build import (
     build_library,
     cache_folder,
     find_compiler,
-    load_library,
-)
-from mmbas.sliced.native.instruction_sets import (
-    ENVIRONMENT_VARIABLE,
-    INSTRUCTION_SETS,
-    available,
-    chosen,
 )
 
-GENERIC = INSTRUCTION_SETS[-1]
 TRIVIAL = 'extern "C" int answer() { return 42; }'
 
 
@@ -36,7 +28,7 @@ def cache(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def trivial(tmp_path, monkeypatch):
+def trivial(tmp_path):
     """A library that compiles at once."""
     try:
         find_compiler()
@@ -45,17 +37,19 @@ def trivial(tmp_path, monkeypatch):
     source = tmp_path / "source" / "trivial.cpp"
     source.parent.mkdir()
     source.write_text(TRIVIAL)
-    monkeypatch.setattr(build, "FOLDER", source.parent)
-    monkeypatch.setattr(build, "MAIN_SOURCE", source)
     return source
 
 
+def load(source):
+    return build_library("trivial", (Unit(source),))
+
+
 def test_the_cache_is_private_and_used_again(cache, trivial, monkeypatch):
-    assert load_library(GENERIC).answer() == 42
+    assert load(trivial).answer() == 42
     assert cache.stat().st_mode & 0o777 == 0o700
     (library,) = cache.iterdir()
     written = library.stat().st_mtime_ns
-    load_library(GENERIC)
+    load(trivial)
     assert [path.stat().st_mtime_ns for path in cache.iterdir()] == [written]
 
 
@@ -68,22 +62,22 @@ def test_a_library_of_several_units_that_take_their_own_flags(cache, trivial):
 
 
 def test_other_source_is_another_library(cache, trivial):
-    load_library(GENERIC)
+    load(trivial)
     trivial.write_text(TRIVIAL.replace("42", "43"))
-    assert load_library(GENERIC).answer() == 43
+    assert load(trivial).answer() == 43
     assert len(list(cache.iterdir())) == 2
 
 
 @pytest.mark.parametrize("damage", ["truncated", "changed", "empty"])
 def test_a_damaged_library_is_compiled_again(cache, trivial, damage):
     cache.mkdir(parents=True, mode=0o700)
-    units = (Unit(trivial, GENERIC.compiler_flags),)
-    library = cache / f"native-generic-{build._key(find_compiler(), units)}.so"
+    units = (Unit(trivial),)
+    library = cache / f"trivial-{build._key(find_compiler(), units)}.so"
     build._compile(find_compiler(), units, library)
     content = library.read_bytes()
     changed = content[:100] + bytes([content[100] ^ 1]) + content[101:]
     library.write_bytes({"truncated": content[:-50], "changed": changed, "empty": b""}[damage])
-    assert load_library(GENERIC).answer() == 42
+    assert load(trivial).answer() == 42
     assert build._is_intact(library)
 
 
@@ -120,7 +114,7 @@ def test_a_relative_cache_is_ignored(tmp_path, monkeypatch):
 def test_no_compiler(monkeypatch):
     monkeypatch.setenv("CXX", "no-such-compiler")
     with pytest.raises(BuildError, match=r"no C\+\+ compiler was found \(no-such-compiler\)"):
-        load_library(GENERIC)
+        load(Path("trivial.cpp"))
 
 
 def test_without_compiler_the_reason_is_given(monkeypatch, tmp_path):
@@ -142,17 +136,15 @@ print(why_unsupported(folded(GatedResNetCifar(20).eval())))
 def test_a_compiler_error_is_short(cache, trivial):
     trivial.write_text("int answer() { return nothing; }")
     with pytest.raises(BuildError, match=r"fails: .*error: .*nothing"):
-        load_library(GENERIC)
+        load(trivial)
     assert list(cache.iterdir()) == []
 
 
 def test_two_processes_compile_at_the_same_time(cache, trivial):
     lines = f"""
 from pathlib import Path
-from mmbas.sliced.native import build
-from mmbas.sliced.native.instruction_sets import INSTRUCTION_SETS
-build.FOLDER, build.MAIN_SOURCE = Path({str(trivial.parent)!r}), Path({str(trivial)!r})
-assert build.load_library(INSTRUCTION_SETS[-1]).answer() == 42
+from mmbas.sliced.native.build import Unit, build_library
+assert build_library("trivial", (Unit(Path({str(trivial)!r})),)).answer() == 42
 """
     root = Path(__file__).resolve().parents[3]
     command = [sys.executable, "-c", lines]
@@ -167,12 +159,12 @@ def test_one_openmp_runtime_serves_torch_and_the_kernels(cache, trivial):
         'extern "C" int answer() { int n = 0;\n#pragma omp parallel num_threads(2)\n'
         "{\n#pragma omp atomic\nn++; }\nreturn n; }"
     )
-    assert load_library(GENERIC).answer() == 2
+    assert load(trivial).answer() == 2
     if build._loaded_openmp() is None:
         pytest.skip("needs /proc")
     before = _openmp_runtimes()
     trivial.write_text(trivial.read_text().replace("n = 0", "n = 10"))
-    assert load_library(GENERIC).answer() == 12
+    assert load(trivial).answer() == 12
     assert _openmp_runtimes() == before
 
 
@@ -181,10 +173,9 @@ def _openmp_runtimes():
     return {line.split()[-1] for line in lines if "/libgomp" in line or "/libiomp" in line}
 
 
-def test_instruction_sets_are_ordered_and_can_be_lowered(monkeypatch):
-    monkeypatch.delenv(ENVIRONMENT_VARIABLE, raising=False)
-    assert available()[-1] == GENERIC
-    monkeypatch.setenv(ENVIRONMENT_VARIABLE, "generic")
-    assert chosen() == GENERIC
-    monkeypatch.setenv(ENVIRONMENT_VARIABLE, "mmx")
-    assert "MMBAS_NATIVE_ISA=mmx is not one of" in chosen()
+def test_files_of_two_folders_may_have_one_name(cache, trivial, tmp_path):
+    other = tmp_path / "other" / trivial.name
+    other.parent.mkdir()
+    other.write_text(TRIVIAL.replace("answer", "other"))
+    library = build_library("two", (Unit(trivial), Unit(other)))
+    assert (library.answer(), library.other()) == (42, 42)

@@ -7,8 +7,12 @@ import torch
 from torch import nn
 
 from mmbas.backbones import GatedResNet
+from mmbas.backbones.description import UnsupportedError
 from mmbas.sliced.folding import folded
-from mmbas.sliced.native import NativeBackbone, why_unsupported
+from mmbas.sliced.native import NativeBackbone, library, why_unsupported
+from mmbas.sliced.native.build import BuildError
+from mmbas.sliced.native.library import VARIABLES, available, chosen
+from mmbas.sliced.native.structures import Kernels
 
 
 def folded_resnet():
@@ -43,3 +47,24 @@ def test_a_convolution_that_is_not_covered():
     assert "is not covered" in why_unsupported(model)
     with torch.no_grad():
         model(torch.zeros(1, 3, 32, 32))
+
+
+@pytest.mark.parametrize("dtype", VARIABLES)
+def test_kernels_are_ordered_and_can_be_lowered(dtype, monkeypatch):
+    slowest = {torch.float32: Kernels.GENERIC, torch.bfloat16: Kernels.PORTABLE}[dtype]
+    try:
+        assert available(dtype)[-1] == slowest
+    except BuildError as error:
+        pytest.skip(str(error))
+    monkeypatch.setenv(VARIABLES[dtype], slowest.name.lower())
+    assert chosen(dtype) == slowest
+
+
+def test_the_generic_kernels_are_taken_on_x86_by_name_only(monkeypatch):
+    monkeypatch.delenv(VARIABLES[torch.float32], raising=False)
+    monkeypatch.setattr(library, "available", lambda dtype: [Kernels.GENERIC])
+    monkeypatch.setattr(library, "is_x86", lambda: True)
+    with pytest.raises(UnsupportedError, match="neither AVX-512 nor AVX2"):
+        chosen(torch.float32)
+    monkeypatch.setattr(library, "is_x86", lambda: False)
+    assert chosen(torch.float32) == Kernels.GENERIC

@@ -1,62 +1,54 @@
 """Each kernel alone, as a plan of one operation, against the plainest way to write it."""
 
-import ctypes
 import random
-from ctypes import POINTER, c_int64, c_void_p, cast
+from ctypes import POINTER, c_void_p, cast, pointer
 
 import pytest
 import torch
+from sliced.native.plan_structures import (
+    ALL_OPEN,
+    LANES,
+    LOOK_AHEAD,
+    MAX_LANES,
+    FeatureMap,
+    GridStruct,
+    Kind,
+    LayoutStruct,
+    Level,
+    OpStruct,
+    RunStruct,
+    packed_weights,
+    run_plan,
+    tap_offsets,
+)
 from torch import nn
 from torch.nn import functional as F
 
-from mmbas.sliced.native.build import BuildError, find_compiler
-from mmbas.sliced.native.feature_maps import FeatureMap, Level, tap_offsets
-from mmbas.sliced.native.instruction_sets import available
-from mmbas.sliced.native.library import (
-    LOOK_AHEAD,
-    MAX_LANES,
-    STRUCTURES,
-    CallStruct,
-    GridStruct,
-    Kind,
-    OpStruct,
-    address,
-    fields_in_c,
-    fields_in_python,
-    get_library,
-)
-from mmbas.sliced.native.packing import pack_conv
+from mmbas.sliced.native.build import BuildError
+from mmbas.sliced.native.library import available
+from mmbas.sliced.native.structures import CallStruct
 
 LIST_STRIDE = 128
 POOLS = 2 * LIST_STRIDE
 MAX_CHANNELS = 64
 SCRATCH = POOLS + MAX_CHANNELS * MAX_LANES
 MAPS = SCRATCH + 4096
-ALL_OPEN = -1
 FLOATS = 1 << 21
 
 
-def _has_compiler():
+def _available():
     try:
-        find_compiler()
+        return available(torch.float32)
     except BuildError:
-        return False
-    return True
+        return []
 
 
-pytestmark = pytest.mark.skipif(not _has_compiler(), reason="needs a C++ compiler")
+pytestmark = pytest.mark.skipif(not _available(), reason="needs a C++ compiler")
 
 
-@pytest.fixture(params=[isa.name for isa in available()])
-def library(request):
-    (isa,) = (isa for isa in available() if isa.name == request.param)
-    return get_library(isa)
-
-
-def lanes_of(library):
-    """Partial sums per channel: the floats of a vector."""
-    (isa,) = (isa for isa in available() if get_library(isa) is library)
-    return {"avx512": 16, "avx2": 8}.get(isa.name, 4)
+@pytest.fixture(params=_available(), ids=lambda each: each.name.lower())
+def kernels(request):
+    return request.param
 
 
 @pytest.fixture(params=range(6))
@@ -68,20 +60,20 @@ def rng(request):
 class Workspace:
     """Memory with lists of open channels and feature maps in it, one thread's."""
 
-    def __init__(self, library):
-        self.library = library
+    def __init__(self, kernels):
+        self.kernels = kernels
         memory = torch.zeros(FLOATS + 16)
         self.memory = memory[-memory.data_ptr() % 64 // 4 :][:FLOATS]
         self.end = MAPS
         self.kept = []
 
     def keep(self, tensor):
+        assert tensor.is_contiguous()
         self.kept.append(tensor)
-        return address(tensor, tensor.dtype)
+        return tensor.data_ptr()
 
     def place(self, channels, level, phases=1):
-        made = FeatureMap(level, phases, channels)
-        made.place(self.end)
+        made = FeatureMap(level, phases, channels, self.end + level.lead)
         self.end += made.num_floats
         assert self.end <= FLOATS
         return made
@@ -122,22 +114,21 @@ class Workspace:
 
         call = CallStruct(
             images=None if image is None else self.keep(image),
-            image_stride=0,
-            outputs=pointers(output),
-            output_strides=cast((c_int64 * 1)(0), POINTER(c_int64)),
-            logits=pointers(logits),
-            forced=pointers(forced),
-            workspaces=pointers(self.memory),
-            lists_offset=0,
-            list_stride=LIST_STRIDE,
-            pools_offset=POOLS,
-            pool_stride=MAX_CHANNELS * MAX_LANES,
-            workspace_floats=FLOATS,
             num_images=1,
             num_threads=1,
-            num_workspaces=1,
+            outputs=pointers(output),
+            logits=pointers(logits),
+            forced=pointers(forced),
         )
-        self.library.handle.mmbas_run((OpStruct * 1)(op), 1, ctypes.byref(call))
+        run = RunStruct(
+            ops=pointer(op),
+            num_ops=1,
+            layout=LayoutStruct(0, LIST_STRIDE, POOLS, MAX_CHANNELS * MAX_LANES, FLOATS),
+            call=pointer(call),
+            workspace=self.keep(self.memory),
+            size=1,
+        )
+        run_plan(self.kernels, run)
 
 
 def random_size(rng):
@@ -156,10 +147,10 @@ def phases_of(x):
 
 
 @pytest.mark.parametrize("stride", [1, 2])
-def test_split(library, rng, stride):
+def test_split(kernels, rng, stride):
     x = torch.randn(rng.randint(1, 5), *random_size(rng))
     size = tuple(x.shape[1:])
-    work = Workspace(library)
+    work = Workspace(kernels)
     level = Level(*(size if stride == 1 else halved(size)), pad=1)
     target = work.place(len(x), level, stride**2)
     op = OpStruct(kind=Kind.SPLIT, in_channels=len(x), in_list=ALL_OPEN, stride=stride)
@@ -180,13 +171,13 @@ def random_conv(rng):
 
 @pytest.mark.parametrize("outputs_gated", [False, True])
 @pytest.mark.parametrize("accumulate", [False, True])
-def test_conv(library, rng, outputs_gated, accumulate):
+def test_conv(kernels, rng, outputs_gated, accumulate):
     conv, size = random_conv(rng), random_size(rng)
     inputs_open = torch.rand(conv.in_channels) < rng.choice([0.0, 0.5, 1.0])
     outputs_open = torch.rand(conv.out_channels) < (0.5 if outputs_gated else 2)
     x = torch.randn(conv.in_channels, *size) * inputs_open[:, None, None]
     split = conv.stride[0] == 2
-    work = Workspace(library)
+    work = Workspace(kernels)
     level = Level(*(halved(size) if split else size), pad=6)
     source = work.place(conv.in_channels, level, 4 if split else 1)
     target = work.place(conv.out_channels, level)
@@ -196,7 +187,7 @@ def test_conv(library, rng, outputs_gated, accumulate):
     num_out = int(outputs_open.sum())
     before = torch.randn(num_out, level.height, level.width)
     work.planes(target, num_out)[:] = before
-    packed = pack_conv(conv, gated_outputs=outputs_gated, rows=library.rows)
+    weights = conv.weight if outputs_gated else packed_weights(conv)
     relu = rng.random() < 0.5
     op = OpStruct(
         kind=Kind.CONV,
@@ -209,9 +200,9 @@ def test_conv(library, rng, outputs_gated, accumulate):
         pool=True,
         stride=conv.stride[0],
         taps=conv.kernel_size[0] ** 2,
-        packed=packed.packed,
+        packed=not outputs_gated,
     )
-    op.weights, op.bias = work.keep(packed.weights), work.keep(packed.bias)
+    op.weights, op.bias = work.keep(weights), work.keep(conv.bias)
     op.tap_offsets, op.mask = work.keep(tap_offsets(conv, level)), work.keep(level.mask())
     op.in_offset, op.in_grid = source.offset, source.grid()
     op.out_offset, op.out_grid = target.offset, target.grid()
@@ -221,13 +212,13 @@ def test_conv(library, rng, outputs_gated, accumulate):
     expected = expected.relu() if relu else expected
     planes = work.planes(target, num_out)
     torch.testing.assert_close(planes.double(), expected, rtol=1e-4, atol=1e-4)
-    lanes = lanes_of(library)
+    lanes = LANES[kernels]
     sums = work.memory[POOLS:][: num_out * lanes].view(num_out, lanes).double().sum(dim=1)
     torch.testing.assert_close(sums, expected.sum(dim=(1, 2)), rtol=1e-4, atol=1e-3)
 
 
-def run_on_planes(library, kind, x, out_channels, out_size, *, stride, pad=0):
-    work = Workspace(library)
+def run_on_planes(kernels, kind, x, out_channels, out_size, *, stride, pad=0):
+    work = Workspace(kernels)
     source = work.place(len(x), Level(*x.shape[1:], pad=pad))
     target = work.place(out_channels, Level(*out_size))
     work.planes(source, len(x))[:] = x
@@ -239,30 +230,30 @@ def run_on_planes(library, kind, x, out_channels, out_size, *, stride, pad=0):
     return work.planes(target, out_channels)
 
 
-def test_max_pool(library, rng):
+def test_max_pool(kernels, rng):
     x = torch.rand(rng.randint(1, 5), *random_size(rng))
-    out = run_on_planes(library, Kind.MAX_POOL, x, len(x), halved(x.shape[1:]), stride=2, pad=1)
+    out = run_on_planes(kernels, Kind.MAX_POOL, x, len(x), halved(x.shape[1:]), stride=2, pad=1)
     assert torch.equal(out, F.max_pool2d(x, 3, 2, 1))
 
 
 @pytest.mark.parametrize("stride", [2, 3])
-def test_avg_pool(library, rng, stride):
+def test_avg_pool(kernels, rng, stride):
     x = torch.randn(rng.randint(1, 5), *random_size(rng))
     expected = F.avg_pool2d(x, stride, stride, ceil_mode=True, count_include_pad=False)
-    out = run_on_planes(library, Kind.AVG_POOL, x, len(x), expected.shape[1:], stride=stride)
+    out = run_on_planes(kernels, Kind.AVG_POOL, x, len(x), expected.shape[1:], stride=stride)
     torch.testing.assert_close(out, expected)
 
 
-def test_subsample(library, rng):
+def test_subsample(kernels, rng):
     x = torch.randn(rng.randint(1, 5), *random_size(rng))
     more = rng.randint(0, 4)
-    out = run_on_planes(library, Kind.SUBSAMPLE, x, len(x) + more, halved(x.shape[1:]), stride=2)
+    out = run_on_planes(kernels, Kind.SUBSAMPLE, x, len(x) + more, halved(x.shape[1:]), stride=2)
     assert torch.equal(out, F.pad(x[:, ::2, ::2], (0, 0, 0, 0, 0, more)))
 
 
-def test_output(library, rng):
+def test_output(kernels, rng):
     x = torch.randn(rng.randint(1, 5), *random_size(rng))
-    work = Workspace(library)
+    work = Workspace(kernels)
     source = work.place(len(x), Level(*x.shape[1:], pad=2))
     work.planes(source, len(x))[:] = x
     op = OpStruct(kind=Kind.OUTPUT, in_channels=len(x))
@@ -272,8 +263,8 @@ def test_output(library, rng):
     assert torch.equal(out, x)
 
 
-def test_clear(library, rng):
-    work = Workspace(library)
+def test_clear(kernels, rng):
+    work = Workspace(kernels)
     work.memory[:] = 1
     begin = MAPS + rng.randint(0, 1000)
     end = begin + rng.randint(0, 1000)
@@ -284,11 +275,11 @@ def test_clear(library, rng):
 
 
 @pytest.mark.parametrize("forces", [False, True])
-def test_gate(library, rng, forces):
+def test_gate(kernels, rng, forces):
     channels, hidden, num_gates = rng.randint(1, MAX_CHANNELS), 16, rng.randint(2, 60)
     size, cut = random_size(rng), rng.randint(1, num_gates - 1)
-    lanes = lanes_of(library)
-    work = Workspace(library)
+    lanes = LANES[kernels]
+    work = Workspace(kernels)
     sums = torch.randn(channels, lanes)
     work.memory[POOLS:][: channels * lanes] = sums.flatten()
     weights, bias = torch.randn(hidden, channels), torch.randn(hidden)
@@ -309,18 +300,3 @@ def test_gate(library, rng, forces):
     torch.testing.assert_close(logits.double(), expected.double(), rtol=1e-4, atol=1e-4)
     for index, part in enumerate((logits[:cut], logits[cut:])):
         assert work.get_list(index) == (part > 0).nonzero()[:, 0].tolist()
-
-
-def test_python_mirrors_every_field(library):
-    for which, structure in enumerate(STRUCTURES):
-        fields = fields_in_python(structure)
-        assert fields_in_c(library.handle, which) == fields
-        assert len(fields) == len(structure._fields_)
-
-
-def test_two_fields_of_one_size_that_changed_places_are_seen(library):
-    class Swapped(ctypes.Structure):
-        _fields_ = (GridStruct._fields_[1], GridStruct._fields_[0], *GridStruct._fields_[2:])
-
-    assert ctypes.sizeof(Swapped) == ctypes.sizeof(GridStruct)
-    assert fields_in_c(library.handle, 0) != fields_in_python(Swapped)

@@ -1,13 +1,12 @@
 """The native kernels compute what the masked network computes, on every instruction set here."""
 
-import gc
 import random
-import weakref
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
 from one_block import OneBlock
+from sliced.native_bf16.random_networks import RandomNetwork, randomized
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
@@ -16,27 +15,29 @@ from mmbas.backbones.gated_resnet_cifar import SubsampleShortcut
 from mmbas.blocks import GatedBasicBlock, GatedBottleneck
 from mmbas.gates import force_gate_logits, named_gates, record_gate_outputs
 from mmbas.sliced.folding import folded
-from mmbas.sliced.native import NativeBackbone, memory_sharing
-from mmbas.sliced.native.build import BuildError, find_compiler
-from mmbas.sliced.native.instruction_sets import ENVIRONMENT_VARIABLE, available
-from mmbas.sliced.native.native_backbone import MAX_PLANS
+from mmbas.sliced.native import NativeBackbone
+from mmbas.sliced.native.build import BuildError
+from mmbas.sliced.native.library import VARIABLES, available
 
 GATE = dict(type="mmbas.ChannelGate")
 BN = dict(type="BN")
 
 
-def _has_compiler():
+ENVIRONMENT_VARIABLE = VARIABLES[torch.float32]
+MAX_PLANS = 4  # kMaxPlans of backbone.cpp
+
+
+def _available():
     try:
-        find_compiler()
+        return [each.name.lower() for each in available(torch.float32)]
     except BuildError:
-        return False
-    return True
+        return []
 
 
-pytestmark = pytest.mark.skipif(not _has_compiler(), reason="needs a C++ compiler")
+pytestmark = pytest.mark.skipif(not _available(), reason="needs a C++ compiler")
 
 
-@pytest.fixture(params=[isa.name for isa in available()])
+@pytest.fixture(params=_available())
 def isa(request, monkeypatch):
     monkeypatch.setenv(ENVIRONMENT_VARIABLE, request.param)
     return request.param
@@ -127,9 +128,18 @@ def test_200_random_blocks_equal_the_masked_network(monkeypatch):
         height, width = rng.choice([(1, 1), (rng.randint(1, 20), rng.randint(1, 40))])
         x = torch.randn(num_images, 3, height, width)
         forced = random_logits(rng, model, num_images)
-        for isa in available():
-            monkeypatch.setenv(ENVIRONMENT_VARIABLE, isa.name)
+        for isa in _available():
+            monkeypatch.setenv(ENVIRONMENT_VARIABLE, isa)
             assert_same(model, x, forced)
+
+
+def test_random_networks_of_several_blocks():
+    rng = random.Random(0)
+    torch.manual_seed(0)
+    for _ in range(25):
+        model = randomized(RandomNetwork(rng))
+        x = torch.randn(rng.randint(1, 3), 3, rng.randint(1, 24), rng.randint(1, 40))
+        assert_same(model, x, random_logits(rng, model, len(x)))
 
 
 DILATED = dict(deep_stem=True, strides=(1, 2, 1, 1), dilations=(1, 1, 2, 4), contract_dilation=True)
@@ -161,23 +171,22 @@ def test_resnet(isa, name):
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-def test_feature_maps_that_share_memory(name, monkeypatch):
-    monkeypatch.setattr(memory_sharing, "UNSHARED_FLOATS", 0)
+def test_feature_maps_that_share_memory(name):
     torch.manual_seed(0)
     model = randomize(GatedResNet(**NETWORKS[name]))
-    native = NativeBackbone(model)
+    native = NativeBackbone(model, unshared_bytes=0)
     forced = [None] * len(named_gates(model))
     for _ in range(2):  # the second finds the memory as the first left it
         assert_same(model, torch.randn(2, 3, 47, 33), forced, native=native)
 
 
-def test_sharing_memory_saves_memory(monkeypatch):
+def test_sharing_memory_saves_memory():
     model = randomize(GatedResNet(50, **DILATED))
     sizes = []
-    for unshared in (1 << 40, 0):
-        monkeypatch.setattr(memory_sharing, "UNSHARED_FLOATS", unshared)
-        native = NativeBackbone(model)
-        sizes.append(native._workspaces_for((128, 256, 1)).plan.workspace_floats)
+    for unshared_bytes in (1 << 40, 0):
+        native = NativeBackbone(model, unshared_bytes=unshared_bytes)
+        native(torch.zeros(1, 3, 64, 128), [-1.0] * len(named_gates(model)))
+        sizes.append(native.workspace_bytes)
     assert sizes[1] < 0.75 * sizes[0]
 
 
@@ -272,26 +281,19 @@ def test_weights_are_copied_once():
 def test_only_the_last_sizes_are_kept():
     torch.manual_seed(0)
     model = randomize(GatedResNetCifar(8))
-    native = NativeBackbone(model)
     forced = [None] * len(named_gates(model))
-    threads = torch.get_num_threads()
-    kept = {}
 
-    def run(side):
-        assert_same(model, torch.randn(1, 3, side, 8), forced, native=native)
-        kept[side] = weakref.ref(native._workspaces_for((side, 8, threads)))
-        gc.collect()
-        return [side for side, plan in kept.items() if plan() is not None]
+    def kept_after(sides):
+        native = NativeBackbone(model)
+        for side in sides:
+            assert_same(model, torch.randn(1, 3, side, 8), forced, native=native)
+        return native.workspace_bytes
 
-    assert MAX_PLANS >= 2
-    sides = range(8, 8 + MAX_PLANS)
-    for side in sides:
-        run(side)
-    assert run(sides[0]) == list(sides)  # used again, so the second is now the oldest
-    assert run(40) == [sides[0], *sides[2:], 40]
-    assert run(41) == [sides[0], *sides[3:], 40, 41]
-    for side in range(50, 80):
-        assert len(run(side)) == MAX_PLANS
+    first, second, *others = range(8, 8 + MAX_PLANS)
+    assert kept_after([first, second]) > kept_after([first]) > 0
+    # The first is used again, so the second is the oldest.
+    assert kept_after([first, second, *others, first, 60]) == kept_after([*others, first, 60])
+    assert kept_after(range(8, 40)) == kept_after(range(40 - MAX_PLANS, 40))
 
 
 def test_wrong_inputs_are_refused():

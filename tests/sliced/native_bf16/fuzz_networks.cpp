@@ -11,7 +11,7 @@
 #include <random>
 #include <vector>
 
-#include "backbone.h"
+#include "../../../mmbas/sliced/native/interface/backbone.h"
 
 namespace {
 
@@ -134,14 +134,19 @@ struct Batch {
 struct Backbone {
     MmbasBackbone *handle;
     Backbone(const MmbasNetwork &network, int kernels)
-        : handle(mmbas_bf16_create(&network, kernels)) {
+        : handle(create(network, kernels)) {
         if (!handle) fail();
     }
     Backbone(const Backbone &) = delete;
-    ~Backbone() { mmbas_bf16_destroy(handle); }
+    ~Backbone() { mmbas_backbone_destroy(handle); }
+
+    static MmbasBackbone *create(const MmbasNetwork &network, int kernels) {
+        MmbasOptions options = {kernels, network.num_blocks % 2 ? -1 : 0};
+        return mmbas_backbone_create(&network, &options);
+    }
 
     [[noreturn]] static void fail() {
-        std::printf("refused: %s\n", mmbas_bf16_last_error());
+        std::printf("refused: %s\n", mmbas_backbone_last_error());
         std::exit(1);
     }
 
@@ -151,7 +156,7 @@ struct Backbone {
         std::vector<const float *> forced_pointers;
         for (int i = 0; i < num_outputs; i++) {
             int32_t shape[3];
-            if (mmbas_bf16_output_shape(handle, i, batch.height, batch.width, shape)) fail();
+            if (mmbas_backbone_output_shape(handle, i, batch.height, batch.width, shape)) fail();
             outputs.emplace_back((size_t)batch.num_images * shape[0] * shape[1] * shape[2]);
         }
         for (const auto &forced : batch.forced) {
@@ -163,7 +168,7 @@ struct Backbone {
         MmbasCall call = {batch.images.data(), batch.num_images, batch.height, batch.width,
                           threads, output_pointers.data(), logit_pointers.data(),
                           forced_pointers.data(), nullptr};
-        if (mmbas_bf16_run(handle, &call)) fail();
+        if (mmbas_backbone_run(handle, &call)) fail();
         return outputs;
     }
 };
@@ -197,8 +202,8 @@ int main(int argc, char **argv) {
         for (int repeat = 0; repeat < 1 + seed % 2; repeat++) {
             Batch batch(random, network);
             auto expected = portable.run(batch, network.network.num_outputs, 1);
-            for (int kernels = MMBAS_PORTABLE; kernels <= MMBAS_AMX; kernels++) {
-                if (!mmbas_bf16_can_run(kernels)) continue;
+            for (int kernels = MMBAS_GENERIC; kernels <= MMBAS_AMX; kernels++) {
+                if (!mmbas_can_run(kernels)) continue;
                 Backbone other(network.network, kernels);
                 auto actual = other.run(batch, network.network.num_outputs, random.between(1, 3));
                 double apart = distance(actual, expected);

@@ -10,7 +10,9 @@ from mmbas.backbones import GatedResNetCifar
 from mmbas.gates import force_gate_logits, named_gates, record_gate_outputs
 from mmbas.sliced import accelerate, count_gate_flips
 from mmbas.sliced.native.build import BuildError
-from mmbas.sliced.native_bf16.library import ENVIRONMENT_VARIABLE, get_library
+from mmbas.sliced.native.library import VARIABLES, get_library
+
+ENVIRONMENT_VARIABLE = VARIABLES[torch.bfloat16]
 
 try:
     get_library()

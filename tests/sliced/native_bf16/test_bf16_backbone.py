@@ -10,9 +10,9 @@ from sliced.native_bf16.rounded_network import run_rounded
 
 from mmbas.backbones import GatedResNet, GatedResNetCifar
 from mmbas.gates import force_gate_logits, named_gates, record_gate_outputs
+from mmbas.sliced.native import NativeBackbone
 from mmbas.sliced.native.build import BuildError
-from mmbas.sliced.native_bf16 import Bf16Backbone
-from mmbas.sliced.native_bf16.library import ENVIRONMENT_VARIABLE, available
+from mmbas.sliced.native.library import VARIABLES, available
 
 # Differences from the same network in float32, and from one that torch rounds at the same places,
 # both relative to the largest value. Sums in another order round to the other neighbour now and
@@ -20,9 +20,16 @@ from mmbas.sliced.native_bf16.library import ENVIRONMENT_VARIABLE, available
 FLOAT32_TOLERANCE, ROUNDED_TOLERANCE, MEAN_TOLERANCE = 0.03, 0.012, 1e-3
 
 
+ENVIRONMENT_VARIABLE = VARIABLES[torch.bfloat16]
+
+
+def bf16_backbone(model):
+    return NativeBackbone(model, dtype=torch.bfloat16)
+
+
 def _available():
     try:
-        return [each.name.lower() for each in available()]
+        return [each.name.lower() for each in available(torch.bfloat16)]
     except BuildError:
         return []
 
@@ -45,7 +52,7 @@ def threads():
 
 def assert_same(model, x, logits, *, own=None):
     """The bfloat16 path = the masked network for these logits, one tensor for each gate."""
-    own = Bf16Backbone(model) if own is None else own
+    own = bf16_backbone(model) if own is None else own
     with force_gate_logits(model, dict(zip(named_gates(model), logits, strict=True))):
         exact = model(x)
     outputs, returned = own(x, logits)
@@ -96,7 +103,7 @@ NETWORKS = {
 def test_resnet(kernels, name):
     torch.manual_seed(0)
     model = randomized(GatedResNet(**NETWORKS[name]))
-    own = Bf16Backbone(model)
+    own = bf16_backbone(model)
     for size in ((33, 47), (64, 64), (1, 1)):
         logits = random_logits(random.Random(0), model, 2)
         assert_same(model, torch.randn(2, 3, *size), logits, own=own)
@@ -114,7 +121,7 @@ def test_gates_decide_from_float32_sums(kernels):
     torch.manual_seed(0)
     model = randomized(GatedResNet(18))
     x = torch.randn(2, 3, 64, 64)
-    _, logits = Bf16Backbone(model)(x, [None] * 8)
+    _, logits = bf16_backbone(model)(x, [None] * 8)
     # What was decided is forced, so that a logit near 0 does not send the networks apart.
     gates = named_gates(model)
     for (_, gate), own in zip(gates.items(), logits, strict=True):
@@ -130,7 +137,7 @@ def test_gates_decide_from_float32_sums(kernels):
 def test_forced_numbers_and_broadcast(kernels):
     torch.manual_seed(0)
     model = randomized(GatedResNet(18, num_stages=1, out_indices=(0,)))
-    own = Bf16Backbone(model)
+    own = bf16_backbone(model)
     x = torch.randn(3, 3, 20, 20)
     row = torch.randn(64).double()
     (broadcast,), _ = own(x, [row, -1.0])
@@ -142,7 +149,7 @@ def test_forced_numbers_and_broadcast(kernels):
 def test_threads_do_not_change_the_result(kernels, threads, num_images):
     torch.manual_seed(0)
     model = randomized(GatedResNet(50, num_stages=2, out_indices=(0, 1)))
-    own = Bf16Backbone(model)
+    own = bf16_backbone(model)
     x = torch.randn(num_images, 3, 65, 50)
     logits = random_logits(random.Random(0), model, num_images)
     results = []
@@ -157,7 +164,7 @@ def test_threads_do_not_change_the_result(kernels, threads, num_images):
 def test_concurrent_calls_do_not_disturb_each_other(kernels):
     torch.manual_seed(0)
     model = randomized(GatedResNet(18, num_stages=2, out_indices=(1,)))
-    own = Bf16Backbone(model)
+    own = bf16_backbone(model)
     # More sizes than plans are kept.
     images = [torch.randn(1 + i % 2, 3, 32 + 8 * (i % 7), 48) for i in range(28)]
     forced = [None] * len(named_gates(model))
@@ -171,8 +178,8 @@ def test_concurrent_calls_do_not_disturb_each_other(kernels):
 def test_outputs_have_the_images_dtype(kernels):
     model = randomized(GatedResNet(18, num_stages=1, out_indices=(0,)))
     x = torch.randn(1, 3, 32, 32)
-    (full,), _ = Bf16Backbone(model)(x.bfloat16(), [1.0, 1.0])
-    (half,), _ = Bf16Backbone(model)(x.bfloat16().float(), [1.0, 1.0])
+    (full,), _ = bf16_backbone(model)(x.bfloat16(), [1.0, 1.0])
+    (half,), _ = bf16_backbone(model)(x.bfloat16().float(), [1.0, 1.0])
     assert (full.dtype, half.dtype) == (torch.bfloat16, torch.float32)
     torch.testing.assert_close(full.float(), half, rtol=0, atol=0)
 
@@ -181,15 +188,15 @@ def test_weights_may_be_bfloat16(kernels):
     torch.manual_seed(0)
     model = randomized(GatedResNet(18, num_stages=1, out_indices=(0,))).bfloat16()
     x = torch.randn(1, 3, 32, 32)
-    (from_bfloat16,), _ = Bf16Backbone(model)(x, [1.0, 1.0])
-    (from_float32,), _ = Bf16Backbone(model.float())(x, [1.0, 1.0])
+    (from_bfloat16,), _ = bf16_backbone(model)(x, [1.0, 1.0])
+    (from_float32,), _ = bf16_backbone(model.float())(x, [1.0, 1.0])
     torch.testing.assert_close(from_bfloat16, from_float32, rtol=0, atol=0)
 
 
 def test_later_changes_of_the_module_are_not_seen():
     torch.manual_seed(0)
     model = randomized(GatedResNet(18, num_stages=1, out_indices=(0,)))
-    own = Bf16Backbone(model)
+    own = bf16_backbone(model)
     x = torch.randn(1, 3, 32, 32)
     before = own(x, [None, None])[0][0]
     for parameter in model.parameters():
@@ -200,19 +207,19 @@ def test_later_changes_of_the_module_are_not_seen():
 def test_weights_are_copied_once():
     model = randomized(GatedResNet(18))
     halves = sum(parameter.numel() * 2 for parameter in model.parameters())
-    assert 0.99 * halves < Bf16Backbone(model).weight_bytes < 1.06 * halves
+    assert 0.99 * halves < bf16_backbone(model).weight_bytes < 1.06 * halves
 
 
 def test_an_empty_batch_gives_empty_results():
     model = randomized(GatedResNet(18, num_stages=1, out_indices=(0,)))
-    (output,), logits = Bf16Backbone(model)(torch.zeros(0, 3, 32, 32), [None, 1.0])
+    (output,), logits = bf16_backbone(model)(torch.zeros(0, 3, 32, 32), [None, 1.0])
     assert output.shape == (0, 64, 8, 8)
     assert [each.shape for each in logits] == [(0, 64), (0, 64)]
 
 
 def test_wrong_inputs_are_refused():
     model = randomized(GatedResNet(18, num_stages=1, out_indices=(0,)))
-    own = Bf16Backbone(model)
+    own = bf16_backbone(model)
     with pytest.raises(ValueError, match="float32 or bfloat16 images"):
         own(torch.zeros(1, 3, 32, 32, dtype=torch.float64), [None, None])
     with pytest.raises(ValueError, match="shape"):
@@ -226,4 +233,4 @@ def test_wrong_inputs_are_refused():
 def test_unknown_kernels_are_named(monkeypatch):
     monkeypatch.setenv(ENVIRONMENT_VARIABLE, "mmx")
     with pytest.raises(ValueError, match="mmx is not one of"):
-        Bf16Backbone(randomized(GatedResNet(18)))
+        bf16_backbone(randomized(GatedResNet(18)))

@@ -2,6 +2,9 @@
 #pragma once
 #include "team.h"
 
+namespace f32 {
+namespace {
+
 constexpr int kLineFloats = 16;              // of a cache line
 constexpr int64_t kCachedFloats = 96 << 10;  // inputs that are kept in the second-level cache
 
@@ -70,3 +73,6 @@ struct Items {
         return true;
     }
 };
+
+}  // namespace
+}  // namespace f32

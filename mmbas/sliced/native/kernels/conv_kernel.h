@@ -13,7 +13,10 @@
 #pragma once
 #include "conv.h"
 
-constexpr int kRows = 6;  // most rows; with kVecs vectors each they fill the registers
+namespace f32 {
+namespace {
+
+static_assert(kRows == 6, "conv_tile: kRows rows of kVecs vectors fill the registers");
 
 // Accumulators of WIDTH positions: full vectors, and a half one for the end of a plane.
 template <int ROWS, int VECS, bool HALF>
@@ -159,3 +162,6 @@ static void run_conv(const Op &op, const Team &team) {
         conv_tile(conv, items.block * kRows, items.tile * kTile, left);
     }
 }
+
+}  // namespace
+}  // namespace f32

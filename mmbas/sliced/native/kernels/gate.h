@@ -2,6 +2,9 @@
 #pragma once
 #include "team.h"
 
+namespace f32 {
+namespace {
+
 static inline float dot(const float *a, const float *b, int n) {
     Vec total[2] = {};
     int i = 0;
@@ -49,3 +52,6 @@ static void run_gate(const Op &op, const Team &team, float *logits, const float 
     for (int i = 0; i < op.num_lists; i++)
         fill_list(team.list_at(i), logits + op.list_starts[i], op.list_ends[i] - op.list_starts[i]);
 }
+
+}  // namespace
+}  // namespace f32

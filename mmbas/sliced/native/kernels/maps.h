@@ -2,6 +2,9 @@
 #pragma once
 #include "team.h"
 
+namespace f32 {
+namespace {
+
 static inline const float *row_of(const float *plane, const Grid &grid, int64_t y) {
     return plane + y * grid.pitch;
 }
@@ -125,3 +128,6 @@ static void run_clear(const Op &op, const Team &team) {
     std::memset(team.floats(op.out_offset) + share.begin, 0,
                 sizeof(float) * (share.end - share.begin));
 }
+
+}  // namespace
+}  // namespace f32

@@ -1,4 +1,4 @@
-// What Python hands to the kernels: a list of operations on one workspace. Mirrored in library.py.
+// What a plan in float32 consists of: operations that run one after the other on one image.
 //
 // What an operation takes for granted is asserted in debug builds (MMBAS_NATIVE_DEBUG=1).
 //
@@ -24,6 +24,15 @@
 //     a b a b
 #pragma once
 #include <cstdint>
+
+#include "../interface/backbone.h"
+
+namespace f32 {
+
+constexpr int kRows = 6;       // output channels per block of packed weights
+constexpr int kMaxLanes = 16;  // floats of the widest vector
+constexpr int kLookAhead = 8;  // entries of a list between prefetch and use
+constexpr int kAllOpen = -1;   // in place of the number of a list
 
 enum Kind : int32_t {
     kSplit,      // tensor or planes -> padded planes (stride 1) or phases (stride 2)
@@ -64,17 +73,28 @@ struct Op {
     const float *weights2, *bias2;  // of a gate: its second layer
 };
 
-// One run of the plan on a batch. Each of `num_workspaces` workers has its own memory.
-struct Call {
-    const float *images;  // (N, 3, H, W)
-    int64_t image_stride;
-    float *const *outputs;          // tensors (N, C, H', W')
-    const int64_t *output_strides;  // between images
-    float *const *logits;           // for each gate (N, G)
-    const float *const *forced;     // for each gate (N, G) that replace its logits, or null
-    float *const *workspaces;
-    int64_t lists_offset, list_stride;  // in 4-byte words from the workspace
-    int64_t pools_offset, pool_stride;
-    int64_t workspace_floats;  // of each worker
-    int32_t num_images, num_threads, num_workspaces;
+// Where a worker's memory holds what besides feature maps, in words of 4 bytes from its start.
+struct Layout {
+    int64_t lists, list_stride;  // lists of open channels
+    int64_t pools, pool_stride;  // sums of channels of each thread
+    int64_t total;
 };
+
+// One image, for each of the `size` threads that share it.
+struct Run {
+    double (*clock)();  // seconds
+    const Op *ops;
+    int32_t num_ops;
+    Layout layout;
+    const MmbasCall *call;
+    float *workspace;
+    int32_t image, rank, size;
+};
+typedef void (*RunImage)(const Run &run);
+
+}  // namespace f32
+
+// Defined once for each instruction set; null where the compiler was not told to use it.
+extern "C" {
+extern const f32::RunImage mmbas_run_generic, mmbas_run_avx2, mmbas_run_avx512;
+}

@@ -6,14 +6,15 @@
 #include "plan.h"
 #include "vectors.h"
 
-constexpr int kLookAhead = 8;  // entries of a list between prefetch and use
+namespace f32 {
+namespace {
 
 struct Range {
     int64_t begin, end;
 };
 
 struct Team {
-    const Call &call;
+    const Layout &layout;
     float *workspace;
     int rank, size;
 
@@ -22,14 +23,14 @@ struct Team {
     // A list: its length, then the numbers of the open channels in ascending order, then slack.
     int32_t *list_at(int i) const {
         assert(0 <= i && i < 2);
-        return (int32_t *)(workspace + call.lists_offset + i * call.list_stride);
+        return (int32_t *)(workspace + layout.lists + i * layout.list_stride);
     }
     const int32_t *list(int i) const { return i < 0 ? nullptr : list_at(i) + 1; }
     int count(int i, int all) const { return i < 0 ? all : list_at(i)[0]; }
 
     // Sums of channels, kLanes partial ones for each, one set per thread.
     float *pool(int thread) const {
-        return workspace + call.pools_offset + thread * call.pool_stride;
+        return workspace + layout.pools + thread * layout.pool_stride;
     }
     float *pool() const { return pool(rank); }
     void clear_pool(int channels) const {
@@ -48,7 +49,7 @@ struct Team {
     }
     void check_range(int64_t begin, int64_t end) const {
         (void)begin, (void)end;  // not used without assertions
-        assert(0 <= begin && begin <= end && end <= call.workspace_floats);
+        assert(0 <= begin && begin <= end && end <= layout.total);
     }
 
     void wait() const {
@@ -57,3 +58,6 @@ struct Team {
         }
     }
 };
+
+}  // namespace
+}  // namespace f32

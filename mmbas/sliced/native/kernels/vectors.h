@@ -2,6 +2,9 @@
 #pragma once
 #include <cstdint>
 
+namespace f32 {
+namespace {
+
 #if defined(__AVX512F__)
 constexpr int kVectorBytes = 64, kVecs = 4;
 #elif defined(__AVX__)
@@ -62,3 +65,6 @@ static inline float sum(V v) {
 
 static inline int64_t div_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
 static inline float larger(float a, float b) { return a > b ? a : b; }  // b if it is NaN
+
+}  // namespace
+}  // namespace f32

@@ -7,14 +7,8 @@
 #include <tuple>
 #include <utility>
 
+#include "../../native/interface/sizes.h"
 #include "step.h"
-
-struct Size {
-    int height, width;
-    bool operator==(const Size &other) const {
-        return height == other.height && width == other.width;
-    }
-};
 
 // Maps of one size with different roles are alive at the same time.
 enum Role { kStream, kOtherStream, kInner, kOtherInner, kPooled };

@@ -1,6 +1,5 @@
-// A backbone with its weights copied and packed, and the check of what describes it.
+// A backbone with its weights copied and packed.
 #pragma once
-#include <string>
 #include <vector>
 
 #include "weights.h"
@@ -28,12 +27,3 @@ struct NetworkLayers {
 
     int64_t weight_bytes() const;
 };
-
-// What is wrong with a description, as one clause; empty if it can be run.
-std::string why_not(const MmbasNetwork &network);
-
-// Size of what a convolution or a pooling of this stride leaves of `size`.
-static inline int strided(int size, int stride) { return (size + stride - 1) / stride; }
-
-// Whether a block reads every second pixel of its input.
-bool reads_phases(const MmbasBlock &block);

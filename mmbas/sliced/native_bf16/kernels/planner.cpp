@@ -1,14 +1,11 @@
 #include "planner.h"
 
+#include "../../native/interface/check_network.h"
 #include "memory.h"
 
 namespace {
 
 constexpr int kLargeMap = 400;  // positions from which on threads share them; see conv.h
-
-Size strided_size(Size size, int stride) {
-    return {strided(size.height, stride), strided(size.width, stride)};
-}
 
 // How far taps reach beyond the borders of the map, or of its phases.
 int reach(const MmbasConv &conv) {
@@ -78,7 +75,7 @@ class Planner {
         }
         if (!network_.max_pool) return x;
         maps_.need_padding(size_of(x), 1);
-        return pool(kMaxPool, x, strided_size(size_of(x), kPoolStride), stream_, phased, 0);
+        return pool(kMaxPool, x, strided(size_of(x), kPoolStride), stream_, phased, 0);
     }
 
     Map block(size_t index, const Map &x) {
@@ -106,7 +103,7 @@ class Planner {
         const BlockLayers &block = network_.blocks[index];
         const MmbasBlock &shape = block.shape;
         const bool phased = phased_before(index + 1);
-        Size out = strided_size(size_of(inner), shape.convs[shape.num_convs - 1].stride);
+        Size out = strided(size_of(inner), shape.convs[shape.num_convs - 1].stride);
         Map pooled, first_phase = x;
         if (shape.shortcut == MMBAS_CONV) {
             if (shape.pooling > 1) pooled = pool(kAvgPool, x, out, kPooled, false, shape.pooling);
@@ -128,7 +125,7 @@ class Planner {
     ConvStep draft_image_conv(const ConvLayer &layer, Size size) {
         const MmbasConv &shape = layer.shape;
         const int pad = shape.kernel / 2, channels = shape.in_channels;
-        Size out = strided_size(size, shape.stride);
+        Size out = strided(size, shape.stride);
         ImageStep image = {channels, size.height, size.width, pad,
                            (size.width + 2 * pad) * channels};
         add(kImage).image = image;
@@ -150,7 +147,7 @@ class Planner {
 
     Map image_conv(const ConvLayer &layer, Size size, bool phased) {
         ConvStep step = draft_image_conv(layer, size);
-        Size out = strided_size(size, layer.shape.stride);
+        Size out = strided(size, layer.shape.stride);
         Map target = maps_.get(out, phased, stream_, step.out_channels);
         return finish_conv(step, layer, kPixels, target, {});
     }
@@ -159,9 +156,9 @@ class Planner {
     Map pooled_image_conv(Size size, bool phased) {
         StemStep step = {};
         step.conv = draft_image_conv(network_.stem[0], size);
-        Size out = strided_size(size, network_.stem[0].shape.stride);
+        Size out = strided(size, network_.stem[0].shape.stride);
         step.conv_height = out.height;
-        step.out = maps_.get(strided_size(out, kPoolStride), phased, stream_,
+        step.out = maps_.get(strided(out, kPoolStride), phased, stream_,
                              step.conv.out_channels);
         const int rows = 2 * kBandRows + 1, pitch = out.width + 1;
         int64_t stride = (int64_t)(rows * pitch + 2) * kLine;
@@ -176,7 +173,7 @@ class Planner {
 
     Map conv(const ConvLayer &layer, const Map &in, Role role, bool phased, const Extras &extras) {
         const MmbasConv &shape = layer.shape;
-        Size out = strided_size(size_of(in), shape.stride);
+        Size out = strided(size_of(in), shape.stride);
         const bool all_phases = in.grid.phased && shape.stride == 1;
         if (!all_phases) maps_.need_padding(out, reach(shape));
         Map target = maps_.get(out, phased, role, shape.out_channels);

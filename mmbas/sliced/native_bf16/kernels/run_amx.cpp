@@ -1,4 +1,9 @@
+#include "step.h"
+#if defined(__AMX_BF16__)
 #include "executor.h"
 #include "kernels_amx.h"
 
-void run_image_amx(const Run &run) { run_image<AmxKernels>(run); }
+const RunImage run_image_amx = run_image<AmxKernels>;
+#else
+const RunImage run_image_amx = nullptr;
+#endif

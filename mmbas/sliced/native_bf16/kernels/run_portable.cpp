@@ -1,4 +1,4 @@
 #include "executor.h"
 #include "kernels_portable.h"
 
-void run_image_portable(const Run &run) { run_image<PortableKernels>(run); }
+const RunImage run_image_portable = run_image<PortableKernels>;

@@ -22,7 +22,7 @@
 #pragma once
 #include <cstdint>
 
-#include "backbone.h"
+#include "../../native/interface/backbone.h"
 #include "bfloat16.h"
 
 constexpr int kBlock = 32;                          // channels of a block
@@ -173,7 +173,7 @@ struct Plan {
     Memory memory;
 };
 
-// Runs the steps; called by each of `size` threads. Defined once for each instruction set.
+// Runs the steps; called by each of `size` threads.
 struct Run {
     double (*clock)();  // seconds
     const Plan *plan;
@@ -182,6 +182,6 @@ struct Run {
     int32_t image, rank, size;
 };
 typedef void (*RunImage)(const Run &run);
-void run_image_portable(const Run &run);
-void run_image_avx512_bf16(const Run &run);
-void run_image_amx(const Run &run);
+
+// Defined once for each instruction set; null where the compiler was not told to use it.
+extern const RunImage run_image_portable, run_image_avx512_bf16, run_image_amx;

@@ -1,16 +1,6 @@
 #include "weights.h"
 
-#include <cstring>
-#include <new>
-
 #include "kernels_portable.h"
-
-Buffer::Buffer(int64_t bytes) : bytes_(round_up(bytes, kLine)) {
-    if (!bytes) return;
-    data_.reset((char *)std::aligned_alloc(kLine, bytes_));
-    if (!data_) throw std::bad_alloc();
-    std::memset(data_.get(), 0, bytes_);
-}
 
 namespace {
 

@@ -9,26 +9,10 @@
 // Where inputs are gated, 32 outputs are stored in the order that `stored_output` explains.
 // Missing inputs and outputs are zero.
 #pragma once
-#include <cstdlib>
-#include <memory>
 #include <vector>
 
+#include "../../native/interface/buffer.h"
 #include "step.h"
-
-// Memory that begins at a cache line; zero at first.
-class Buffer {
-   public:
-    explicit Buffer(int64_t bytes = 0);
-    char *data() const { return data_.get(); }
-    int64_t bytes() const { return bytes_; }
-
-   private:
-    struct Free {
-        void operator()(char *memory) const { std::free(memory); }
-    };
-    std::unique_ptr<char, Free> data_;
-    int64_t bytes_;
-};
 
 // Of one convolution.
 struct PackedConv {

@@ -1,11 +1,11 @@
 // The C interface: a gated residual network is described once, then run on images of any size.
 //
-// Plain C and no header of PyTorch: Python calls it through ctypes (library.py mirrors the
-// structures), and so can any other program. Everything else, that is buffers, packed weights and
-// their caches, is planned behind it.
+// Plain C and no header of PyTorch: Python calls it through ctypes (structures.py mirrors the
+// structures), and so does all that reads a network from a file. Everything else, that is buffers,
+// packed weights and their caches, is planned behind it, for both precisions.
 //
-// Numbers: weights and feature maps are rounded to bfloat16 (nearest even), products are summed in
-// float32, and gates are decided in float32 from float32 sums over the feature maps.
+// Numbers: in float32, or weights and feature maps rounded to bfloat16 (nearest even) and products
+// summed in float32. Gates are always decided in float32, from float32 sums over the feature maps.
 #pragma once
 #include <stdint.h>
 
@@ -13,7 +13,7 @@
 extern "C" {
 #endif
 
-#define MMBAS_BF16_INTERFACE 1  // counted up with each change of this file
+#define MMBAS_INTERFACE 2  // counted up with each change of this file
 
 // A convolution with square kernel of odd size, padding `dilation * (kernel / 2)`, normalisation
 // folded in. Shapes: weights (out, in, kernel, kernel), bias (out).
@@ -70,41 +70,55 @@ typedef struct {
 } MmbasCall;
 
 enum MmbasKernels {
-    MMBAS_PORTABLE,     // plain C++, the specification of the others
-    MMBAS_AVX512_BF16,  // vdpbf16ps
-    MMBAS_AMX,          // tdpbf16ps
+    MMBAS_GENERIC,      // float32, vectors of 16 bytes: SSE2 or NEON
+    MMBAS_AVX2,         // float32
+    MMBAS_AVX512,       // float32
+    MMBAS_PORTABLE,     // bfloat16 in plain C++, the specification of the others
+    MMBAS_AVX512_BF16,  // bfloat16, vdpbf16ps
+    MMBAS_AMX,          // bfloat16, tdpbf16ps
 };
+
+typedef struct {
+    int32_t kernels;  // MmbasKernels
+    // Feature maps of float32 that together take more bytes share memory, which costs clearing it;
+    // -1 is a bound that is seldom passed. Those of bfloat16 share memory always.
+    int64_t unshared_bytes;
+} MmbasOptions;
 
 typedef struct MmbasBackbone MmbasBackbone;
 
-// MMBAS_BF16_INTERFACE of the compiled library.
-int mmbas_bf16_interface(void);
+// MMBAS_INTERFACE of the compiled library.
+int mmbas_interface(void);
 
-// Whether this CPU, kernel and process can run them; AMX asks the kernel for permission.
-int mmbas_bf16_can_run(int32_t kernels);
+// Whether the library has these kernels, and this CPU, operating system and process can run them.
+int mmbas_can_run(int32_t kernels);
 
 // Copies and packs the weights. Null if the description is not one that can be run.
-MmbasBackbone *mmbas_bf16_create(const MmbasNetwork *network, int32_t kernels);
+MmbasBackbone *mmbas_backbone_create(const MmbasNetwork *network, const MmbasOptions *options);
 
-void mmbas_bf16_destroy(MmbasBackbone *backbone);
+void mmbas_backbone_destroy(MmbasBackbone *backbone);
 
 // Memory of the packed weights in bytes.
-int64_t mmbas_bf16_weight_bytes(const MmbasBackbone *backbone);
+int64_t mmbas_backbone_weight_bytes(const MmbasBackbone *backbone);
+
+// Memory for feature maps that is kept for the next calls, in bytes.
+int64_t mmbas_backbone_workspace_bytes(MmbasBackbone *backbone);
 
 // (C, H, W) of an output for images of a size; 0, or -1 if there is no such output.
-int mmbas_bf16_output_shape(const MmbasBackbone *backbone, int32_t output, int32_t height,
-                            int32_t width, int32_t shape[3]);
+int mmbas_backbone_output_shape(const MmbasBackbone *backbone, int32_t output, int32_t height,
+                                int32_t width, int32_t shape[3]);
 
 // Runs a batch; 0, or -1 on an error. Several threads may call at a time.
-int mmbas_bf16_run(MmbasBackbone *backbone, const MmbasCall *call);
+int mmbas_backbone_run(MmbasBackbone *backbone, const MmbasCall *call);
 
 // Describes step number `step` of the plan for images of a size, such as "conv inputs 3x3
 // 512->512 7x7"; 0, or -1 if there are no more steps.
-int mmbas_bf16_describe_step(MmbasBackbone *backbone, int32_t height, int32_t width,
-                             int32_t num_threads, int32_t step, char *text, int32_t text_bytes);
+int mmbas_backbone_describe_step(MmbasBackbone *backbone, int32_t height, int32_t width,
+                                 int32_t num_threads, int32_t step, char *text,
+                                 int32_t text_bytes);
 
 // What the last failed call of this thread complained about: one clause.
-const char *mmbas_bf16_last_error(void);
+const char *mmbas_backbone_last_error(void);
 
 #ifdef __cplusplus
 }

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 import copy
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from mmbas.backbones.description import Block, Description
 from mmbas.gates import ChannelGate
-from mmbas.sliced.native.packing import pack_gate
-from mmbas.sliced.native_bf16.structures import (
+from mmbas.sliced.native.structures import (
     NONE,
     BlockStruct,
     ConvStruct,
     GateStruct,
     NetworkStruct,
     ShortcutKind,
+    address,
 )
 
 
@@ -51,7 +52,7 @@ class CNetwork:
     def _address(self, tensor: Tensor) -> int:
         kept = tensor.detach().to(torch.float32).contiguous()
         self._tensors.append(kept)
-        return kept.data_ptr()
+        return address(kept)
 
     def _conv(self, conv: nn.Conv2d) -> ConvStruct:
         bias = conv.weight.new_zeros(conv.out_channels) if conv.bias is None else conv.bias
@@ -66,15 +67,11 @@ class CNetwork:
         )
 
     def _gate(self, gate: ChannelGate) -> GateStruct:
-        packed = pack_gate(copy.deepcopy(gate).float())
         return GateStruct(
             gate.fc1.in_features,
             gate.fc1.out_features,
             gate.num_gates,
-            self._address(packed.weights),
-            self._address(packed.bias),
-            self._address(packed.weights2),
-            self._address(packed.bias2),
+            *map(self._address, folded_gate(copy.deepcopy(gate).float())),
         )
 
     def _block(self, block: Block) -> BlockStruct:
@@ -95,3 +92,19 @@ class CNetwork:
             if block.shortcut.pool is not None:
                 struct.pooling = block.shortcut.pool.kernel_size
         return struct
+
+
+@torch.no_grad()
+def folded_gate(gate: ChannelGate) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Weights and bias of a gate's two layers, its normalisation folded into the first.
+
+    Returns:
+        Tensors of shape (hidden, C), (hidden,), (G, hidden) and (G,).
+    """
+    norm: Any = gate.norm
+    scale = torch.rsqrt(norm.running_var + norm.eps)
+    shift = -norm.running_mean * scale
+    if norm.affine:
+        scale, shift = scale * norm.weight, shift * norm.weight + norm.bias
+    weights2, bias2 = gate.last_layer()
+    return gate.fc1.weight * scale[:, None], shift, weights2, bias2

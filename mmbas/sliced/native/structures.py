@@ -1,24 +1,33 @@
-"""Structures of the C interface: mirrors kernels/backbone.h."""
+"""Structures of the C interface: mirrors interface/backbone.h."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from ctypes import POINTER, Structure, c_int32, c_void_p, cast
+from ctypes import POINTER, Structure, c_int32, c_int64, c_void_p, cast
 from enum import IntEnum
 from typing import Any
 
+import torch
 from torch import Tensor
 
-INTERFACE = 1  # MMBAS_BF16_INTERFACE
+INTERFACE = 2  # MMBAS_INTERFACE
 NONE = -1  # no gates, no output
 
 
 class Kernels(IntEnum):
-    """``MmbasKernels``, slowest first."""
+    """``MmbasKernels``, in each precision slowest first."""
 
-    PORTABLE = 0
-    AVX512_BF16 = 1
-    AMX = 2
+    GENERIC = 0
+    AVX2 = 1
+    AVX512 = 2
+    PORTABLE = 3
+    AVX512_BF16 = 4
+    AMX = 5
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Type of the weights and feature maps."""
+        return torch.float32 if self < Kernels.PORTABLE else torch.bfloat16
 
 
 class ShortcutKind(IntEnum):
@@ -86,6 +95,12 @@ class NetworkStruct(Structure):
     )
 
 
+class OptionsStruct(Structure):
+    """``MmbasOptions``."""
+
+    _fields_ = (("kernels", c_int32), ("unshared_bytes", c_int64))
+
+
 class CallStruct(Structure):
     """``MmbasCall``."""
 
@@ -104,5 +119,22 @@ class CallStruct(Structure):
 
 def pointers(tensors: Sequence[Tensor | None]) -> Any:
     """C array of the tensors' addresses; null for None."""
-    addresses = [None if tensor is None else tensor.data_ptr() for tensor in tensors]
+    addresses = [None if tensor is None else address(tensor) for tensor in tensors]
     return cast((c_void_p * len(tensors))(*addresses), POINTER(c_void_p))
+
+
+def address(tensor: Tensor) -> int:
+    """Where the values of a tensor begin in memory: the kernels believe what they are told.
+
+    Args:
+        tensor: float32, dense, on the CPU; must live as long as it is used.
+
+    Raises:
+        RuntimeError: If the tensor is not as described.
+    """
+    if tensor.dtype != torch.float32 or tensor.device.type != "cpu" or not tensor.is_contiguous():
+        raise RuntimeError(
+            "expected a contiguous float32 tensor on the CPU for the native kernels, but got "
+            f"{tensor.dtype} on {tensor.device} with strides {tensor.stride()}; please report it"
+        )
+    return tensor.data_ptr()

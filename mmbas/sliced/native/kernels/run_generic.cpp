@@ -1,0 +1,3 @@
+#include "run.h"
+
+const f32::RunImage mmbas_run_generic = f32::run_image;

@@ -1,0 +1,191 @@
+#include "steps.h"
+
+#include <algorithm>
+
+namespace f32 {
+namespace {
+
+// A feature map at one point of the network.
+struct Value {
+    FeatureMap *map;
+    int channels;  // all of them, open or not
+    Step *step;    // that wrote it
+    int open_list = kAllOpen;
+
+    Size size() const { return map->level->size; }
+};
+
+// What a convolution does besides multiplying.
+struct Target {
+    std::string role;             // of a map of its own
+    const Value *into = nullptr;  // or a map that its result is added to
+    bool relu = false;
+    int open_list = kAllOpen;  // of its outputs
+};
+
+class Writer {
+   public:
+    Writer(const NetworkLayers &network, Draft &draft) : network_(network), draft_(draft) {}
+
+    Value stem(Size size) {
+        Value x = image(network_.stem[0].shape, size);
+        for (size_t i = 0; i < network_.stem.size(); i++)
+            x = conv(network_.stem[i], x, {"stem " + std::to_string(i), nullptr, true});
+        return network_.max_pool ? max_pool(x) : x;
+    }
+
+    Value block(const BlockLayers &block, const Value &x) {
+        int lists[2] = {kAllOpen, kAllOpen};
+        if (block.shape.has_gate) gate(block, x, lists);
+        Value inner = x;
+        // The residual branch reads x before the shortcut's sum may take its place.
+        const int last = block.shape.num_convs - 1;
+        for (int i = 0; i < last; i++)
+            inner = conv(block.convs[i], inner,
+                         {"inner " + std::to_string(i), nullptr, true, lists[i]});
+        Value out = block.shape.shortcut == MMBAS_IDENTITY ? x : shortcut(block, x);
+        return conv(block.convs[last], inner, {"", &out, true});
+    }
+
+    void output(int number, const Value &x) {
+        Op op = {};
+        op.kind = kOutput;
+        op.in_channels = x.channels;
+        op.tensor = number;
+        draft_.add({op, x.map});
+    }
+
+   private:
+    FeatureMap *map(const std::string &role, int channels, Size size) {
+        return draft_.maps.get(role, channels, size);
+    }
+
+    // Memory for the input of a convolution, of its output's size.
+    FeatureMap *split_map(const MmbasConv &conv, int channels, Size size) {
+        return draft_.maps.get("input", channels, strided(size, conv.stride),
+                               conv.stride == 2 ? size : Size{});
+    }
+
+    Value image(const MmbasConv &conv, Size size) {
+        Op op = {};
+        op.kind = kSplit;
+        op.in_channels = conv.in_channels;
+        op.in_list = kAllOpen;
+        op.stride = conv.stride;
+        op.in_grid = {size.height, size.width, size.width, size.height * size.width};
+        FeatureMap *target = split_map(conv, conv.in_channels, size);
+        return {target, conv.in_channels, &draft_.add({op, nullptr, target})};
+    }
+
+    // The phases of `x` that a convolution of stride 2 reads.
+    Value split(const MmbasConv &conv, const Value &x) {
+        Op op = {};
+        op.kind = kSplit;
+        op.in_channels = x.channels;
+        op.in_list = x.open_list;
+        op.stride = 2;
+        op.tensor = -1;
+        FeatureMap *target = split_map(conv, x.channels, x.size());
+        return {target, x.channels, &draft_.add({op, x.map, target}), x.open_list};
+    }
+
+    Value conv(const ConvLayer &layer, Value x, const Target &target) {
+        const MmbasConv &shape = layer.shape;
+        if (shape.stride == 2 && x.map->phases == 1) {
+            bool whole = shape.kernel > 1 || x.open_list != kAllOpen;
+            x = whole ? split(shape, x) : subsample(x, x.channels, "shortcut");
+        }
+        FeatureMap *to = target.into ? target.into->map
+                                     : map(target.role, shape.out_channels, x.size());
+        to->level->pad = std::max(to->level->pad, halo(shape));
+        Op op = {};
+        op.kind = kConv;
+        op.in_channels = shape.in_channels;
+        op.out_channels = shape.out_channels;
+        op.in_list = x.open_list;
+        op.out_list = target.open_list;
+        op.relu = target.relu;
+        op.accumulate = target.into != nullptr;
+        op.stride = shape.stride;
+        op.taps = shape.kernel * shape.kernel;
+        op.packed = layer.packed;
+        Step &step = draft_.add({op, x.map, to, &layer});
+        return {to, shape.out_channels, &step, target.open_list};
+    }
+
+    Value pool(Kind kind, const Value &x, int channels, int stride, const std::string &role) {
+        Op op = {};
+        op.kind = kind;
+        op.in_channels = x.channels;
+        op.out_channels = channels;
+        op.stride = stride;
+        FeatureMap *target = map(role, channels, strided(x.size(), stride));
+        return {target, channels, &draft_.add({op, x.map, target})};
+    }
+
+    Value max_pool(const Value &x) {
+        x.map->level->pad = std::max(x.map->level->pad, 1);
+        return pool(kMaxPool, x, x.channels, 2, "max pool");
+    }
+
+    Value subsample(const Value &x, int channels, const std::string &role) {
+        return pool(kSubsample, x, channels, 2, role);
+    }
+
+    // Its sum is written beside the block's input, which has to stay until it is read.
+    Value shortcut(const BlockLayers &block, Value x) {
+        stream_ = 1 - stream_;
+        const std::string role = "stream " + std::to_string(stream_);
+        const int last = block.shape.num_convs - 1;
+        if (block.shape.shortcut == MMBAS_SUBSAMPLE)
+            return subsample(x, block.convs[last].shape.out_channels, role);
+        const int pooling = block.shape.pooling;
+        if (pooling > 1) x = pool(kAvgPool, x, x.channels, pooling, "shortcut");
+        return conv(block.shortcut[0], x, {role});
+    }
+
+    // `lists`: which list holds the open channels after each convolution but the last.
+    void gate(const BlockLayers &block, const Value &x, int lists[2]) {
+        const MmbasGate &gate = block.gate[0].gate;
+        x.step->op.pool = 1;
+        Op op = {};
+        op.kind = kGate;
+        op.in_channels = x.channels;
+        op.out_channels = gate.num_gates;
+        op.hidden = gate.hidden;
+        op.tensor = num_gates_++;
+        for (int i = 0; i + 1 < block.shape.num_convs; i++) {
+            const int first = block.shape.first_gates[i];
+            if (first < 0) continue;
+            lists[i] = op.num_lists++;
+            op.list_starts[lists[i]] = first;
+            op.list_ends[lists[i]] = first + block.convs[i].shape.out_channels;
+        }
+        draft_.add({op, x.map, nullptr, nullptr, &block.gate[0]});
+    }
+
+    const NetworkLayers &network_;
+    Draft &draft_;
+    int num_gates_ = 0, stream_ = 0;
+};
+
+}  // namespace
+
+Step &Draft::add(const Step &step) {
+    max_channels = std::max({max_channels, step.op.in_channels, step.op.out_channels});
+    steps.push_back(step);
+    return steps.back();
+}
+
+Draft draft_steps(const NetworkLayers &network, Size size) {
+    Draft draft;
+    Writer writer(network, draft);
+    Value x = writer.stem(size);
+    for (const BlockLayers &block : network.blocks) {
+        x = writer.block(block, x);
+        if (block.shape.output >= 0) writer.output(block.shape.output, x);
+    }
+    return draft;
+}
+
+}  // namespace f32
