@@ -72,12 +72,13 @@ def with_gate(**options):
         ),
         (
             gated(depth=50, gate_positions="conv3"),
-            "expected gate_positions in ('both', 'conv1', 'conv2'), but got 'conv3'",
+            "expected gate_positions in ['both', 'conv1', 'conv2', 'out', 'all', 'shared', "
+            "'tiles', 'branch', 'block'] in a block, but got 'conv3'",
         ),
         (
             gated(depth=18, gate_positions="conv2"),
-            "expected gate_positions 'both' or 'conv1' in a basic block, which has one inner "
-            "representation, but got 'conv2'",
+            "expected gate_positions in ['both', 'conv1', 'out', 'all', 'tiles', 'branch', "
+            "'block'] in a basic block, which has one inner representation, but got 'conv2'",
         ),
         (with_gate(temperature=0), "expected temperature > 0, but got 0"),
         (with_gate(temperature=-1.5), "expected temperature > 0, but got -1.5"),

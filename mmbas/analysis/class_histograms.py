@@ -1,4 +1,4 @@
-"""Executions of each filter for each class (figure 6 of the paper)."""
+"""Executions of what each gate switches, for each class (figure 6 of the paper)."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _MOST_OPTIMALLY_ORDERED = 200  # the time grows faster than the square of the nu
 
 @dataclass(frozen=True)
 class ClassHistogram:
-    """Execution frequencies of the filters of one layer.
+    """Execution frequencies of the filters, or blocks, behind the gates of one layer.
 
     Attributes:
         layer: Its name.
@@ -32,6 +32,7 @@ class ClassHistogram:
         overall: Open rates over the whole data set in that order, shape (G,).
         classes: Names of the classes shown.
         rates: Open rates over the images of each class in that order, shape (classes, G).
+        executed: Word for what the gates switch, in the plural.
     """
 
     layer: str
@@ -39,6 +40,7 @@ class ClassHistogram:
     overall: list[float]
     classes: list[str]
     rates: list[list[float]]
+    executed: str = "filters"
 
 
 def class_distances(class_rates: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -123,6 +125,7 @@ def class_histograms(
                 overall[gates][order].tolist(),
                 [profile.classes[c] for c in classes],
                 class_rates[list(classes), gates][:, order].tolist(),
+                profile.executed,
             )
         )
     return histograms
@@ -143,7 +146,7 @@ def class_histograms_figure(histograms: Sequence[ClassHistogram]) -> matplotlib.
             if column == 0:
                 axis.set_ylabel(f"class {name}\nexecuted (%)")
         axes[0, column].set_title(histogram.layer)
-    figure.supxlabel("filters, most often executed first", fontsize=10)
+    figure.supxlabel(f"{histograms[0].executed}, most often executed first", fontsize=10)
     return figure
 
 

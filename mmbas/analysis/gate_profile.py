@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from mmbas.blocks import GatedResidualBlock
 from mmbas.gates import record_gate_outputs
 from mmbas.metrics.gate_counts import NO_IMAGE, GateCounts
 from mmbas.metrics.gate_statistics import GateStatistics, ImageRecord
@@ -27,6 +28,7 @@ class GateProfile:
         counts: Sums over the images.
         images: The images in the order of the data set.
         metrics: Values of the host's own metrics, by name.
+        switches: Word for what the gates switch, in the plural: ``'channels'``, ``'blocks'``.
     """
 
     name: str
@@ -35,6 +37,12 @@ class GateProfile:
     counts: GateCounts
     images: Sequence[ImageRecord] = ()
     metrics: dict[str, float] = field(default_factory=dict)
+    switches: str = "channels"
+
+    @property
+    def executed(self) -> str:
+        """Word for what is executed where gates are open, in the plural."""
+        return "filters" if self.switches == "channels" else self.switches
 
     @property
     def open_rates(self) -> NDArray[np.float64]:
@@ -133,8 +141,23 @@ def profile_gates(
     assert statistics.counts is not None
     metrics = {} if evaluator is None else evaluator.evaluate(num_images)
     return GateProfile(
-        name, layers, tuple(classes), statistics.counts, images=statistics.images, metrics=metrics
+        name,
+        layers,
+        tuple(classes),
+        statistics.counts,
+        images=statistics.images,
+        metrics=metrics,
+        switches=_what_gates_switch(model),
     )
+
+
+def _what_gates_switch(model: nn.Module) -> str:
+    blocks = [
+        module
+        for module in model.modules()
+        if isinstance(module, GatedResidualBlock) and module.gate is not None
+    ]
+    return " or ".join(sorted({block.seats.switches for block in blocks})) or "channels"
 
 
 def _predict(model: Any, data: Any) -> tuple[Sequence[Any], dict[str, int]]:

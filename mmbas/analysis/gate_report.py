@@ -101,8 +101,9 @@ def _layer_shares(models: Sequence[GateProfile]) -> Section:
         "Which gates decide, which never do",
         f"Gates of each layer by how often they are open over the {models[0].counts.num_images} "
         "images: always on for more than 99 % of them, always off for less than 1 %, conditional "
-        "in between; the last bar is the whole network. A filter behind an always-off gate could "
-        "be removed for good; conditional gates are the ones that choose by image. In "
+        "in between; the last bar is the whole network. The gates switch "
+        f"{models[0].switches}: {models[0].executed} behind always-off gates could be left out for "
+        "good; conditional gates are the ones that choose by image. In "
         f"{models[0].name}, {total.conditional:.0%} of the {total.num_gates} gates are "
         "conditional. (Figure 5 of the paper.)",
         rows,
@@ -153,12 +154,12 @@ def _class_histograms(profile: GateProfile, distances: NDArray[np.float64]) -> S
     histograms = class_histograms(profile, layers=layers, classes=classes)
     return Section(
         "figure_6",
-        "Classes use different filters",
-        "Columns are layers, rows classes: how often each filter is executed for the images of "
-        "that class. Filters are sorted by how often they are executed over all images, which is "
-        "the grey line; where the bars leave it, the class is treated differently. Shown are the "
-        f"{chosen}, and from each quarter of the network the layer with the largest share of "
-        "conditional gates. (Figure 6 of the paper.)",
+        f"Classes use different {profile.executed}",
+        f"Columns are layers, rows classes: how often its {profile.executed} are executed for the "
+        "images of that class, one bar each, sorted by how often they are executed over all "
+        "images, which is the grey line; where the bars leave it, the class is treated "
+        f"differently. Shown are the {chosen}, and from each quarter of the network the layer with "
+        "the largest share of conditional gates. (Figure 6 of the paper.)",
         histograms,
         lambda: class_histograms_figure(histograms),
     )

@@ -14,15 +14,15 @@ from torch import nn
 
 from mmbas.backbones.gated_resnet import GatedResNet
 from mmbas.backbones.gated_resnet_cifar import GatedResNetCifar, SubsampleShortcut
-from mmbas.blocks import GatedBasicBlock, GatedBottleneck, GatedResidualBlock
-from mmbas.gates import Gate
+from mmbas.blocks import GatedBasicBlock, GatedBottleneck, GatedResidualBlock, GateSeats
+from mmbas.gates import Gate, Gater
 
 Backbone = GatedResNet | GatedResNetCifar
 BACKBONES = (GatedResNet, GatedResNetCifar)
 
 # What decides how a module computes. A subclass that brings its own is another network.
-_OF_BACKBONE = ("__call__", "forward", "stages", "stem_modules", "stem_pool")
-_OF_BLOCK = ("__call__", "forward", "residual", "convs", "norms", "inner_gates")
+_OF_BACKBONE = ("__call__", "forward", "run", "stages", "stem_modules", "stem_pool")
+_OF_BLOCK = ("__call__", "forward", "residual", "switch_output", "convs", "norms", "inner_gates")
 
 
 class UnsupportedError(ValueError):
@@ -68,7 +68,7 @@ class Shortcut:
 
 @dataclass(frozen=True)
 class Block:
-    """A residual block: ``relu(layers(x) + shortcut(x))``, gates on its inner channels.
+    """A residual block: ``relu(layers(x) + shortcut(x))``, with gates.
 
     Attributes:
         module: All of it.
@@ -76,6 +76,7 @@ class Block:
         layers: The residual branch; ReLU follows each layer but the last, and then its gates.
         gate: Its gate or None.
         gated: Gates that switch the output of each layer but the last; None if none do.
+        seats: All that the gates switch; those of a block without gates are of no account.
         shortcut: None for the identity.
     """
 
@@ -84,6 +85,7 @@ class Block:
     layers: tuple[ConvNorm, ...]
     gate: Gate | None
     gated: tuple[slice | None, ...]
+    seats: GateSeats
     shortcut: Shortcut | None
 
     @property
@@ -101,12 +103,14 @@ class Description:
         max_pool: True if 3x3 max pooling of stride 2 follows.
         stages: The blocks of each stage.
         out_indices: Stages whose output is returned.
+        gater: Part that the gates share, or None.
     """
 
     stem: tuple[ConvNorm, ...]
     max_pool: bool
     stages: tuple[tuple[Block, ...], ...]
     out_indices: tuple[int, ...]
+    gater: Gater | None = None
 
     @property
     def blocks(self) -> list[Block]:
@@ -147,9 +151,26 @@ def describe(backbone: nn.Module) -> Description:
         max_pool=isinstance(backbone, GatedResNet),
         stages=tuple(reader.stage(stage) for stage in backbone.stages),
         out_indices=backbone.out_indices,
+        gater=backbone.gater,
     )
     _check_distinct(description, reader.names)
     return description
+
+
+def check_inner_gates(description: Description) -> None:
+    """Refuse gates that switch anything else than inner channels, each channel by its own gate.
+
+    Raises:
+        UnsupportedError: With the first of them.
+    """
+    for block in description.blocks:
+        if block.gate is not None and not block.seats.are_inner:
+            raise UnsupportedError(
+                f"{block.name}.gate switches {block.seats.switches} that are not its inner "
+                "channels one by one"
+            )
+    if description.gater is not None:
+        raise UnsupportedError(f"the gates share a {type(description.gater).__name__}")
 
 
 class _Reader:
@@ -190,7 +211,8 @@ class _Reader:
         gated = block.inner_gates if block.gate is not None else [None] * (len(layers) - 1)
         if block.gate is not None:
             _check_gate(block.gate, block, f"{name}.gate")
-        return Block(block, name, layers, block.gate, tuple(gated), self.shortcut(block.downsample))
+        shortcut = self.shortcut(block.downsample)
+        return Block(block, name, layers, block.gate, tuple(gated), block.seats, shortcut)
 
     def shortcut(self, module: nn.Module | None) -> Shortcut | None:
         if module is None:
@@ -239,16 +261,21 @@ def _check_own(
 
 
 def _check_gate(gate: Gate, block: GatedResidualBlock, name: str) -> None:
-    """Refuse a gate that is anything else than one 0/1 decision for each inner channel."""
+    """Refuse a gate whose decisions are not as many as its seats."""
     if not isinstance(gate, Gate):
         raise UnsupportedError(f"{name} is a {type(gate).__name__} and not a gate")
     _check_own(gate, (Gate,), ("__call__", "forward"), name)
-    if "compute_logits" in vars(gate):
-        raise UnsupportedError(f"{name} has a method compute_logits of its own")
-    for conv, gated in zip(block.convs, block.inner_gates, strict=False):
-        count = len(range(gate.num_gates)[gated]) if gated is not None else conv.out_channels
+    for method in ("compute_logits", "decide"):
+        if method in vars(gate):
+            raise UnsupportedError(f"{name} has a method {method} of its own")
+    seats = block.seats
+    for conv, gated in zip(block.convs, seats.outputs, strict=True):
+        count = conv.out_channels if gated is None else len(range(gate.num_gates)[gated])
         if count != conv.out_channels:
             raise UnsupportedError(f"{name} has {count} gates for {conv.out_channels} channels")
+    for seat, count in ((seats.branch, 1), (seats.tiles, seats.grid**2)):
+        if seat is not None and len(range(gate.num_gates)[seat]) != count:
+            raise UnsupportedError(f"{name} has not {count} gates for {seats.switches}")
 
 
 def _check_max_pool(pool: nn.Module) -> None:

@@ -7,6 +7,7 @@ K. He et al.: Deep Residual Learning for Image Recognition, CVPR 2016, https://a
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,7 +16,9 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.modules.batchnorm import _BatchNorm
 
+from mmbas.backbones.gate_plan import GatePlan
 from mmbas.backbones.gated_backbone import GatedBackbone
+from mmbas.backbones.resnet_layers import deep_stem_layers, projection
 from mmbas.backbones.resnet_options import (
     BLOCKS_OF_DEPTH,
     check_host_options,
@@ -24,8 +27,8 @@ from mmbas.backbones.resnet_options import (
     initialisation,
     warn_without_effect,
 )
-from mmbas.blocks import BlockWidths, GatedResidualBlock, widths_of_blocks
-from mmbas.gates import named_gates
+from mmbas.blocks import widths_of_blocks
+from mmbas.gates import is_gate_parameter, named_gates
 from mmbas.registry import MODELS
 
 Config = dict[str, Any]
@@ -60,8 +63,12 @@ class GatedResNet(GatedBackbone):
         with_cp: Recompute residual branches in the backward pass to save memory.
         zero_init_residual: Start each block as the identity.
         gate: Config of the gates; None gives the plain network.
-        gate_positions: Where bottlenecks are gated: ``'both'``, ``'conv1'`` or ``'conv2'``; see
-            :class:`mmbas.blocks.GatedBottleneck`. A basic block has one position only.
+        gate_positions: Placement of the gates, see :func:`mmbas.blocks.gate_seats`: inner channels,
+            or the whole block, for example.
+        gate_grid: Tiles along each axis in each stage for ``gate_positions='tiles'``; images need a
+            height and width that they divide.
+        plain_blocks: Numbers of the blocks without a gate, from 0 through all stages.
+        gater: Config of a part that the gates share; None where each decides by itself.
         block_widths: Inner channels of each block, as ``tools/reduce.py`` writes them; see
             :func:`mmbas.blocks.widths_of_blocks`. None gives the standard network.
         pretrained: Short for ``init_cfg=dict(type='Pretrained', checkpoint=pretrained)``.
@@ -98,6 +105,9 @@ class GatedResNet(GatedBackbone):
         zero_init_residual: bool = True,
         gate: Config | None = DEFAULT_GATE,
         gate_positions: str = "both",
+        gate_grid: Sequence[int] = (),
+        plain_blocks: Sequence[int] = (),
+        gater: Config | None = None,
         block_widths: Sequence[Config] | None = None,
         pretrained: str | None = None,
         init_cfg: Config | list[Config] | None = None,
@@ -126,26 +136,24 @@ class GatedResNet(GatedBackbone):
         self.gate = gate
         self.gate_positions = gate_positions
         self.block, self.num_blocks = BLOCKS_OF_DEPTH[depth]
-        if gate_positions == "conv1" and self.block.num_inner == 1:
-            reason = "a basic block has one inner representation"
-            warn_without_effect(f"gate_positions={gate_positions!r}", reason)
-        elif gate_positions != "both" and gate is None:
-            warn_without_effect(f"gate_positions={gate_positions!r}", "there are no gates")
+        self._warn_of_positions()
         self._make_stem()
         self.stage_names = [f"layer{i + 1}" for i in range(num_stages)]
-        self.feat_dim = self._make_stages(strides, dilations, block_widths)
+        plan = GatePlan(gate, gate_positions, gate_grid, plain_blocks)
+        self.feat_dim = self._make_stages(strides, dilations, block_widths, plan)
+        self.add_gater(gater, norm_cfg)
         self._freeze_stages()
+
+    def _warn_of_positions(self) -> None:
+        setting = f"gate_positions={self.gate_positions!r}"
+        if self.gate_positions == "conv1" and self.block.num_inner == 1:
+            warn_without_effect(setting, "a basic block has one inner representation", depth=4)
+        elif self.gate_positions != "both" and self.gate is None:
+            warn_without_effect(setting, "there are no gates", depth=4)
 
     def _make_stem(self) -> None:
         if self.deep_stem:
-            layers: list[nn.Module] = []
-            for in_channels, out_channels, stride in ((3, 32, 2), (32, 32, 1), (32, 64, 1)):
-                layers += [
-                    nn.Conv2d(in_channels, out_channels, 3, stride, padding=1, bias=False),
-                    build_norm_layer(self.norm_cfg, out_channels)[1],
-                    nn.ReLU(inplace=True),
-                ]
-            self.stem = nn.Sequential(*layers)
+            self.stem = deep_stem_layers(self.norm_cfg)
         else:
             self.conv1 = nn.Conv2d(3, 64, 7, stride=2, padding=3, bias=False)
             self._norm1_name, norm1 = build_norm_layer(self.norm_cfg, 64, postfix=1)
@@ -157,85 +165,46 @@ class GatedResNet(GatedBackbone):
         strides: Sequence[int],
         dilations: Sequence[int],
         block_widths: Sequence[Config] | None,
+        plan: GatePlan,
     ) -> int:
         """Add the stages; returns the channels of the last one's output."""
         num_blocks = self.num_blocks[: len(self.stage_names)]
+        plan.check(num_blocks=sum(num_blocks), num_stages=len(num_blocks))
         standard = [64 * 2**i for i, num in enumerate(num_blocks) for _ in range(num)]
         widths = iter(widths_of_blocks(block_widths, standard, num_inner=self.block.num_inner))
+        numbers = itertools.count()
         in_channels = 64
         for i, name in enumerate(self.stage_names):
             out_channels = 64 * 2**i * self.block.expansion
-            stage_widths = [next(widths) for _ in range(num_blocks[i])]
-            stage = self._make_stage(
-                in_channels, stage_widths, out_channels, strides[i], dilations[i]
-            )
-            self.add_module(name, stage)
-            in_channels = out_channels
-        return in_channels
-
-    def _make_stage(
-        self,
-        in_channels: int,
-        widths: Sequence[BlockWidths],
-        out_channels: int,
-        stride: int,
-        dilation: int,
-    ) -> nn.Sequential:
-        halve = self.contract_dilation and dilation > 1
-        blocks = []
-        for i, block_widths in enumerate(widths):
-            first = i == 0
-            blocks.append(
-                self._make_block(
-                    in_channels if first else out_channels,
-                    block_widths,
+            halve = self.contract_dilation and dilations[i] > 1
+            blocks = []
+            for j in range(num_blocks[i]):
+                first = j == 0
+                stride = strides[i] if first else 1
+                block = self.block(
+                    in_channels,
+                    next(widths),
                     out_channels,
-                    stride=stride if first else 1,
-                    dilation=dilation // 2 if first and halve else dilation,
-                    downsample=self._make_downsample(in_channels, out_channels, stride)
-                    if first
-                    else None,
+                    stride=stride,
+                    dilation=dilations[i] // 2 if first and halve else dilations[i],
+                    norm_cfg=self.norm_cfg,
+                    downsample=self._make_downsample(in_channels, out_channels, stride),
+                    with_cp=self.with_cp,
+                    **plan.of_block(next(numbers), i),
                 )
-            )
-        return nn.Sequential(*blocks)
-
-    def _make_block(
-        self,
-        in_channels: int,
-        widths: BlockWidths,
-        out_channels: int,
-        *,
-        stride: int,
-        dilation: int,
-        downsample: nn.Module | None,
-    ) -> GatedResidualBlock:
-        return self.block(
-            in_channels,
-            widths,
-            out_channels,
-            stride=stride,
-            dilation=dilation,
-            gate=self.gate,
-            gate_positions=self.gate_positions,
-            norm_cfg=self.norm_cfg,
-            downsample=downsample,
-            with_cp=self.with_cp,
-        )
+                blocks.append(block)
+                in_channels = out_channels
+            self.add_module(name, nn.Sequential(*blocks))
+        return in_channels
 
     def _make_downsample(
         self, in_channels: int, out_channels: int, stride: int
     ) -> nn.Sequential | None:
         if stride == 1 and in_channels == out_channels:
             return None
-        layers: list[nn.Module] = []
-        if self.avg_down:
-            layers.append(nn.AvgPool2d(stride, stride, ceil_mode=True, count_include_pad=False))
-        conv_stride = 1 if self.avg_down else stride
-        layers += [
-            nn.Conv2d(in_channels, out_channels, 1, conv_stride, bias=False),
-            build_norm_layer(self.norm_cfg, out_channels)[1],
-        ]
-        return nn.Sequential(*layers)
+        return projection(
+            in_channels, out_channels, stride, avg_down=self.avg_down, norm_cfg=self.norm_cfg
+        )
 
     @property
     def norm1(self) -> nn.Module:
@@ -258,12 +227,11 @@ class GatedResNet(GatedBackbone):
         """See :meth:`GatedBackbone.init_own_weights`; with the zeros of ``zero_init_residual``."""
         super().init_own_weights()
         if self.zero_init_residual:
-            for module in self.modules():
-                if isinstance(module, GatedResidualBlock):
-                    module.zero_init()
+            for block in self.blocks:
+                block.zero_init()
 
-    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
-        """Feature maps of the stages ``out_indices`` for images ``x``, shape (N, 3, H, W)."""
+    def run(self, x: Tensor) -> tuple[Tensor, ...]:
+        """See :meth:`GatedBackbone.run`."""
         for module in self.stem_modules:
             x = module(x)
         x = self.maxpool(x if self.deep_stem else F.relu(x, inplace=True))
@@ -280,7 +248,7 @@ class GatedResNet(GatedBackbone):
         for module in self.stem_modules + self.stages[: self.frozen_stages]:
             module.eval()
             for name, parameter in module.named_parameters():
-                if "gate" not in name.split("."):
+                if not is_gate_parameter(name):
                     parameter.requires_grad_(False)
             for gate in named_gates(module).values():
                 if any(parameter.requires_grad for parameter in gate.parameters()):
@@ -292,6 +260,6 @@ class GatedResNet(GatedBackbone):
         self._freeze_stages()
         if mode and self.norm_eval:
             for name, module in self.named_modules():
-                if isinstance(module, _BatchNorm) and ".gate." not in name:
+                if isinstance(module, _BatchNorm) and not is_gate_parameter(name):
                     module.eval()
         return self

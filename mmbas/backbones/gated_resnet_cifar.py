@@ -12,6 +12,7 @@ from mmcv.cnn import build_norm_layer
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from mmbas.backbones.gate_plan import GatePlan
 from mmbas.backbones.gated_backbone import GatedBackbone
 from mmbas.backbones.gated_resnet import DEFAULT_GATE, DEFAULT_NORM, Config
 from mmbas.backbones.resnet_options import warn_without_effect
@@ -54,6 +55,12 @@ class GatedResNetCifar(GatedBackbone):
         out_indices: Stages whose output is returned.
         norm_cfg: Config of the norm layers.
         gate: Config of the gates; None gives the plain network.
+        gate_positions: Placement of the gates, see :func:`mmbas.blocks.gate_seats`: inner channels,
+            or the whole block, for example.
+        gate_grid: Tiles along each axis in each stage for ``gate_positions='tiles'``; images need a
+            height and width that they divide.
+        plain_blocks: Numbers of the blocks without a gate, from 0 through all stages.
+        gater: Config of a part that the gates share; None where each decides by itself.
         block_widths: Inner channels of each block, as ``tools/reduce.py`` writes them; see
             :func:`mmbas.blocks.widths_of_blocks`. None gives the standard network.
         init_cfg: Initialisation, as in mmengine.
@@ -78,6 +85,10 @@ class GatedResNetCifar(GatedBackbone):
         out_indices: Sequence[int] = (2,),
         norm_cfg: Config = DEFAULT_NORM,
         gate: Config | None = DEFAULT_GATE,
+        gate_positions: str = "both",
+        gate_grid: Sequence[int] = (),
+        plain_blocks: Sequence[int] = (),
+        gater: Config | None = None,
         block_widths: Sequence[Config] | None = None,
         init_cfg: Config | list[Config] | None = None,
     ) -> None:
@@ -102,6 +113,8 @@ class GatedResNetCifar(GatedBackbone):
         self.stage_names = ["layer1", "layer2", "layer3"]
         in_channels = base_channels
         num_blocks = (depth - 2) // 6
+        plan = GatePlan(gate, gate_positions, gate_grid, plain_blocks)
+        plan.check(num_blocks=3 * num_blocks, num_stages=3)
         inner = [base_channels * 2**i * width_factor for i in range(3)]
         standard = [channels for channels in inner for _ in range(num_blocks)]
         widths = iter(widths_of_blocks(block_widths, standard, num_inner=1))
@@ -116,24 +129,25 @@ class GatedResNetCifar(GatedBackbone):
                         next(widths),
                         out_channels,
                         stride=2 if j == 0 and i > 0 else 1,
-                        gate=gate,
                         norm_cfg=norm_cfg,
                         downsample=SubsampleShortcut(out_channels - in_channels, 2)
                         if widened
                         else None,
+                        **plan.of_block(num_blocks * i + j, i),
                     )
                 )
                 in_channels = out_channels
             self.add_module(name, nn.Sequential(*blocks))
         self.feat_dim = in_channels
+        self.add_gater(gater, norm_cfg)
 
     @property
     def norm1(self) -> nn.Module:
         """Norm layer of the stem, by the hosts' name for it."""
         return self.get_submodule(self._norm1_name)
 
-    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
-        """Feature maps of the stages ``out_indices`` for images ``x``, shape (N, 3, H, W)."""
+    def run(self, x: Tensor) -> tuple[Tensor, ...]:
+        """See :meth:`GatedBackbone.run`."""
         x = F.relu(self.norm1(self.conv1(x)), inplace=True)
         outs = []
         for i, stage in enumerate(self.stages):

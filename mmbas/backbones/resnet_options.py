@@ -34,9 +34,15 @@ HOST_DEFAULTS: dict[str, tuple[tuple[Any, ...], str]] = {
 }
 
 
-def warn_without_effect(setting: str, reason: str) -> None:
-    """Warn about a setting that changes nothing, as a user who writes one expects something."""
-    warnings.warn(f"{setting} has no effect: {reason}", UserWarning, stacklevel=3)
+def warn_without_effect(setting: str, reason: str, *, depth: int = 3) -> None:
+    """Warn about a setting that changes nothing, as a user who writes one expects something.
+
+    Args:
+        setting: Name and value.
+        reason: Clause on why it changes nothing.
+        depth: Calls up to the line that the warning names.
+    """
+    warnings.warn(f"{setting} has no effect: {reason}", UserWarning, stacklevel=depth)
 
 
 def check_options(depth: int, style: str) -> None:

@@ -10,6 +10,8 @@ from mmengine.logging import print_log
 from mmengine.model import BaseModule
 from torch import Tensor
 
+from mmbas.gates import is_gate_parameter
+
 
 def refuse_foreign_checkpoints(backbone: BaseModule) -> None:
     """Make loading a state dict that does not fit ``backbone`` a ValueError.
@@ -44,9 +46,16 @@ def _check(backbone: BaseModule, state_dict: dict[str, Tensor], prefix: str, *_:
 
 def _modules(keys: Set[str]) -> str:
     """Names of the modules that tensors belong to, a gate counting as one, and how many of each."""
-    names = (key.split(".gate.")[0] + ".gate" if ".gate." in key else key for key in keys)
-    counts = Counter(name if name.endswith(".gate") else name.rpartition(".")[0] for name in names)
+    counts = Counter(_module(key) for key in keys)
     return ", ".join(f"{name} ({counts[name]})" for name in sorted(counts)) or "none"
+
+
+def _module(key: str) -> str:
+    names = key.split(".")
+    for whole in ("gate", "gater"):
+        if whole in names:
+            return ".".join(names[: names.index(whole) + 1])
+    return ".".join(names[:-1])
 
 
 def _check_any_match(own: dict[str, Tensor], given: dict[str, Tensor], prefix: str) -> None:
@@ -88,6 +97,7 @@ def _check_same_stem(own: dict[str, Tensor], given: dict[str, Tensor]) -> None:
         key
         for key in own
         if not key.startswith("layer")
+        and not is_gate_parameter(key)
         and not key.endswith("num_batches_tracked")  # old files lack these counters
         and key not in given
     ]
@@ -114,7 +124,8 @@ def _check_same_shapes(own: dict[str, Tensor], given: dict[str, Tensor]) -> None
 def _check_same_gates(own: dict[str, Tensor], given: dict[str, Tensor]) -> None:
     """A plain checkpoint initialises a gated network; one with gates has those of every block."""
     own_gated, given_gated = (
-        _blocks(key for key in keys if ".gate." in key) for keys in (own, _in_stages_of(own, given))
+        {_module(key) for key in keys if is_gate_parameter(key)}
+        for keys in (own, _in_stages_of(own, given))
     )
     if own_gated and given_gated and own_gated != given_gated:
         raise ValueError(

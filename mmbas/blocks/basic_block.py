@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from mmbas.blocks.block_widths import BlockWidths, as_widths
-from mmbas.blocks.gated_residual import GatedResidualBlock, build_gate, conv3x3, switch
+from mmbas.blocks.gate_seats import gate_seats
+from mmbas.blocks.gated_residual import GatedResidualBlock, build_gate, conv3x3
 
 
 class GatedBasicBlock(GatedResidualBlock):
@@ -20,14 +21,15 @@ class GatedBasicBlock(GatedResidualBlock):
 
     Args:
         in_channels: Channels of the input.
-        mid_channels: Channels of the inner representation, the gated one; G = mid_channels. With
-            :class:`BlockWidths` some of them may be always open.
+        mid_channels: Channels of the inner representation, which the paper gates: G =
+            mid_channels. With :class:`BlockWidths` some of them may be always open.
         out_channels: Channels of the output.
         stride: Stride of the first convolution.
         dilation: Dilation of the first convolution (as in the hosts).
         gate: Config of the gate; None for a plain block.
-        gate_positions: See :class:`GatedBottleneck`. With one inner representation ``'both'`` and
-            ``'conv1'`` are the same, and there is no ``'conv2'``.
+        gate_positions: See :func:`mmbas.blocks.gate_seats`. With one inner representation
+            ``'both'`` and ``'conv1'`` are the same; there is no ``'conv2'`` and no ``'shared'``.
+        gate_grid: Tiles along the height and along the width for ``gate_positions='tiles'``.
         norm_cfg: Config of the norm layers.
         downsample: Shortcut module; None is the identity.
         with_cp: See :class:`GatedResidualBlock`.
@@ -49,20 +51,18 @@ class GatedBasicBlock(GatedResidualBlock):
         dilation: int = 1,
         gate: dict[str, Any] | None,
         gate_positions: str = "both",
+        gate_grid: int = 0,
         norm_cfg: dict[str, Any],
         downsample: nn.Module | None = None,
         with_cp: bool = False,
     ) -> None:
-        if gate_positions not in ("both", "conv1"):
-            raise ValueError(
-                "expected gate_positions 'both' or 'conv1' in a basic block, which has one inner "
-                f"representation, but got {gate_positions!r}"
-            )
         widths = as_widths(mid_channels, num_inner=self.num_inner)
         (channels,) = widths.channels
+        seats = gate_seats(gate_positions, widths, out_channels, grid=gate_grid)
         super().__init__(
             out_channels,
-            gate=build_gate(gate, in_channels, widths, norm_cfg),
+            gate=build_gate(gate, in_channels, seats, norm_cfg),
+            seats=seats,
             downsample=downsample,
             with_cp=with_cp,
         )
@@ -74,16 +74,10 @@ class GatedBasicBlock(GatedResidualBlock):
     def residual(self, x: Tensor, gates: Tensor | None) -> Tensor:
         """See :meth:`GatedResidualBlock.residual`."""
         norm1, norm2 = self.norms
-        x = switch(F.relu(norm1(self.conv1(x)), inplace=True), gates)
-        out: Tensor = norm2(self.conv2(x))
-        return out
+        x = self.switch_output(0, F.relu(norm1(self.conv1(x)), inplace=True), gates)
+        return self.switch_output(1, norm2(self.conv2(x)), gates)
 
     @property
     def convs(self) -> list[nn.Conv2d]:
         """See :meth:`GatedResidualBlock.convs`."""
         return [self.conv1, self.conv2]
-
-    @property
-    def inner_gates(self) -> list[slice | None]:
-        """See :meth:`GatedResidualBlock.inner_gates`."""
-        return [slice(None)]

@@ -1,4 +1,4 @@
-"""Residual blocks whose inner channels are switched by a gate.
+"""Residual blocks with a gate, which switches channels, tiles, or the block itself.
 
 B. E. Bejnordi, T. Blankevoort, M. Welling: Batch-Shaping for Learning Conditional Channel Gated
 Networks, ICLR 2020, https://arxiv.org/abs/1907.06627 (section 4, eq. 4)
@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
-from mmbas.blocks.block_widths import BlockWidths
+from mmbas.blocks.gate_seats import GateSeats, check_tiles, tile_mask
 from mmbas.gates.conv_macs import GatedConvMACs, conv_macs, conv_output_size
 from mmbas.gates.gate import Gate
 from mmbas.gates.memo import Memo
@@ -24,7 +24,7 @@ from mmbas.registry import MODELS, type_name
 
 
 def switch(x: Tensor, gates: Tensor | None) -> Tensor:
-    """``x * gates``: the channels of ``x``, shape (N, C, H, W), by ``gates``, shape (N, C).
+    """``x * gates``: the channels of ``x``, shape (N, C, H, W), by ``gates``, (N, C) or (N, 1).
 
     None leaves all channels open.
     """
@@ -46,6 +46,7 @@ class GatedResidualBlock(nn.Module):
     Args:
         out_channels: Channels of the block's output.
         gate: The block's gate; None for a plain block.
+        seats: Parts of the block that the gates multiply.
         downsample: Shortcut from the input to the output's shape; None is the identity.
         with_cp: Recompute the residual branch in the backward pass to save memory. The gate is
             computed outside: its loss needs its graph.
@@ -59,11 +60,18 @@ class GatedResidualBlock(nn.Module):
     num_inner: ClassVar[int]
 
     def __init__(
-        self, out_channels: int, *, gate: Gate | None, downsample: nn.Module | None, with_cp: bool
+        self,
+        out_channels: int,
+        *,
+        gate: Gate | None,
+        seats: GateSeats,
+        downsample: nn.Module | None,
+        with_cp: bool,
     ) -> None:
         super().__init__()
         self.out_channels = out_channels
         self.gate = gate
+        self.seats = seats
         self.downsample = downsample
         self.with_cp = with_cp
         self._norm_names: list[str] = []
@@ -102,7 +110,7 @@ class GatedResidualBlock(nn.Module):
     @property
     def inner_gates(self) -> list[slice | None]:
         """Gates of the block that switch each inner representation; one fewer than convs."""
-        raise NotImplementedError
+        return self.seats.inner
 
     def gated_convs(self, size: tuple[int, int]) -> tuple[GatedConvMACs, ...]:
         """Cost of the gated convolutions for an input of height and width ``size``."""
@@ -111,14 +119,17 @@ class GatedResidualBlock(nn.Module):
         return self._gated_convs.get(size, self._compute_gated_convs)
 
     def _compute_gated_convs(self, size: tuple[int, int]) -> tuple[GatedConvMACs, ...]:
-        costs = []
-        inputs_of = [None, *self.inner_gates]
-        outputs_of = [*self.inner_gates, None]
-        for conv, inputs, outputs in zip(self.convs, inputs_of, outputs_of, strict=True):
+        seats, costs = self.seats, []
+        inputs_of = [None, *seats.inner]
+        for conv, inputs, outputs in zip(self.convs, inputs_of, seats.outputs, strict=True):
             size = conv_output_size(conv, size)
-            if inputs or outputs:
+            outputs = outputs or seats.branch
+            if inputs or outputs or seats.tiles:
                 macs = conv_macs(conv, size[0] * size[1])
-                costs.append(GatedConvMACs(macs, inputs, outputs, params=conv.weight.numel()))
+                params = conv.weight.numel()
+                costs.append(GatedConvMACs(macs, inputs, outputs, params, seats.tiles))
+        if seats.tiles is not None:
+            check_tiles(seats.grid, size)
         return tuple(costs)
 
     def residual(self, x: Tensor, gates: Tensor | None) -> Tensor:
@@ -130,10 +141,27 @@ class GatedResidualBlock(nn.Module):
         """
         raise NotImplementedError
 
+    def switch_output(self, index: int, x: Tensor, gates: Tensor | None) -> Tensor:
+        """Multiply the output ``x`` of the normed convolution ``index`` by the gates at it.
+
+        Inner maps are masked by tiles in evaluation only, as in the method that has them: then they
+        cost what is counted.
+        """
+        if gates is None:
+            return x
+        seats, last = self.seats, index == len(self.seats.outputs) - 1
+        seat = seats.outputs[index]
+        if last and seats.branch is not None and seats.merge == "branch":
+            seat = seats.branch
+        x = switch(x, None if seat is None else gates[:, seat])
+        if seats.tiles is not None and (last or not self.training):
+            x = x * tile_mask(gates[:, seats.tiles], x.shape[2:]).to(x.dtype)
+        return x
+
     def _decide(self, gate: Gate, x: Tensor) -> Tensor:
-        """The gates for a block input ``x``, shape (N, C, H, W)."""
+        """Factors, shape (N, G), for a block input ``x``, shape (N, C, H, W)."""
         size = (int(x.shape[2]), int(x.shape[3]))  # when tracing, a shape holds tensors
-        return gate(x, self.gated_convs(size)).gates
+        return gate(x, self.gated_convs(size)).multiplier
 
     def forward(self, x: Tensor) -> Tensor:
         """Block output, shape (N, out_channels, H', W'), for input ``x``, shape (N, C, H, W)."""
@@ -142,20 +170,25 @@ class GatedResidualBlock(nn.Module):
             out = checkpoint(self.residual, x, gates, use_reentrant=False)
         else:
             out = self.residual(x, gates)
-        out += x if self.downsample is None else self.downsample(x)
-        return F.relu(out, inplace=True)
+        shortcut = x if self.downsample is None else self.downsample(x)
+        out += shortcut
+        out = F.relu(out, inplace=True)
+        if gates is None or self.seats.merge == "branch":
+            return out
+        gate = gates[:, self.seats.branch, None, None].to(out.dtype)
+        return gate * out + (1 - gate) * shortcut
 
 
 def build_gate(
-    gate: dict[str, Any] | None, in_channels: int, widths: BlockWidths, norm_cfg: dict[str, Any]
+    gate: dict[str, Any] | None, in_channels: int, seats: GateSeats, norm_cfg: dict[str, Any]
 ) -> Gate | None:
     """Build a block's gate; its normalisation is synchronised where the block's is.
 
     Args:
         gate: Config of the gate; None gives no gate.
         in_channels: Channels of the block's input.
-        widths: Widths of the gated inner representations. If all channels are always open, the
-            block needs no gate.
+        seats: Parts of the block that the gates multiply. If all gates are always open, the block
+            needs none.
         norm_cfg: Config of the block's norm layers.
     """
     if gate is None:
@@ -164,11 +197,13 @@ def build_gate(
         raise TypeError(
             f"expected gate to be a config such as dict(type='mmbas.ChannelGate'), but got {gate!r}"
         )
-    if widths.always_open == widths.channels:
+    if len(seats.always_open) == seats.num_gates:
         return None
-    arguments: dict[str, Any] = dict(in_channels=in_channels, num_gates=sum(widths.channels))
-    if any(widths.always_open):
-        arguments.update(always_open=widths.always_open_gates)
+    arguments: dict[str, Any] = dict(in_channels=in_channels, num_gates=seats.num_gates)
+    if seats.always_open:
+        arguments.update(always_open=list(seats.always_open))
+    if seats.tiles is not None:
+        arguments.update(grid=seats.grid)
     built: Any = MODELS.build({**gate, **arguments})
     if not isinstance(built, Gate):
         raise TypeError(f"expected gate to be a config of a mmbas gate, but got {gate}")

@@ -13,9 +13,10 @@ from typing import Any
 import torch
 from mmengine.evaluator import Evaluator
 from scipy.optimize import brentq
+from torch import nn
 
 from mmbas.compress.chosen_images import Batch, evaluate
-from mmbas.gates import ChannelGate, named_gates
+from mmbas.gates import named_gates
 
 # Shifts are looked for between these bounds, the narrowest that contain one.
 BOUNDS = (0.5, 4.0, 32.0)
@@ -27,7 +28,8 @@ def match_macs(model: Any, batches: Iterable[Batch], target: float) -> tuple[flo
 
     Args:
         model: Model in evaluation mode; leaves ``macs`` on its data samples, as models with
-            :class:`mmbas.models.GateLossMixin` do. Its gates are :class:`mmbas.gates.ChannelGate`.
+            :class:`mmbas.models.GateLossMixin` do. Its gates have biases to move:
+            :meth:`mmbas.gates.Gate.logit_biases`.
         batches: Batches for ``model.test_step``, iterated over some ten times. So a loader
             needs no memory for more than one of them; an iterator, which ends, is refused.
         target: Conditional MACs as a fraction of the dense MACs, in (0, 1).
@@ -65,11 +67,7 @@ def match_macs(model: Any, batches: Iterable[Batch], target: float) -> tuple[flo
             "expected batches that can be iterated over repeatedly, such as a data loader, but got "
             f"the iterator {type(batches).__name__}"
         )
-    gates = named_gates(model).values()
-    kinds = sorted({type(gate).__name__ for gate in gates})
-    if kinds != ["ChannelGate"]:
-        raise ValueError(f"expected gates of the class ChannelGate only, but got {kinds}")
-    biases = [gate.fc2.bias for gate in gates if isinstance(gate, ChannelGate)]
+    biases = _logit_biases(model)
     originals = [bias.detach().clone() for bias in biases]
     evaluator = Evaluator(dict(type="mmbas.ConditionalMACs"))
 
@@ -90,4 +88,18 @@ def match_macs(model: Any, batches: Iterable[Batch], target: float) -> tuple[flo
     raise ValueError(
         f"expected a target from {least:.3f} to {most:.3f}, which these gates can reach, but got "
         f"{target}"
+    )
+
+
+def _logit_biases(model: Any) -> list[nn.Parameter]:
+    """The biases of all gates, each once."""
+    gates = named_gates(model)
+    fixed = [name for name, gate in gates.items() if not gate.logit_biases()]
+    if fixed or not gates:
+        raise ValueError(
+            "expected gates whose logits have biases to shift, but got "
+            + (f"{len(fixed)} without, such as {fixed[0]}" if fixed else "a model without gates")
+        )
+    return list(
+        {id(bias): bias for gate in gates.values() for bias in gate.logit_biases()}.values()
     )

@@ -17,7 +17,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from mmbas.backbones.description import BACKBONES, UnsupportedError, describe
+from mmbas.backbones.description import (
+    BACKBONES,
+    UnsupportedError,
+    check_inner_gates,
+    describe,
+)
 from mmbas.blocks import BlockWidths, GatedResidualBlock
 from mmbas.gates import ChannelGate, Gate
 from mmbas.losses.batch_shaping.queue import LogitQueue
@@ -161,7 +166,9 @@ def _check_known(model: nn.Module, blocks: Mapping[str, GatedResidualBlock]) -> 
     for module in model.modules():
         if isinstance(module, BACKBONES):
             try:
-                described.update(block.module for block in describe(module).blocks)
+                description = describe(module)
+                check_inner_gates(description)
+                described.update(block.module for block in description.blocks)
             except UnsupportedError as error:
                 raise ValueError(
                     f"expected a gated backbone whose parts are known, but {error}; train a "

@@ -22,18 +22,24 @@ class _Key(NamedTuple):
     num_gates: int
 
 
+_Run = tuple[int, int] | None  # first gate, and the one after the last
+
+
 @dataclass(frozen=True)
 class _Table:
     """Costs of C convolutions by the gates at their inputs and outputs.
 
-    S runs of neighbouring gates stand at inputs or outputs; number S means "no gate".
+    S runs of neighbouring gates stand at inputs, outputs or positions; number S means "no gate".
 
     Attributes:
         starts: First gate of each run, counted through all gates, shape (S,).
         stops: Gate after the last one of each run, shape (S,).
         inputs: Run at the inputs of each convolution, shape (C,).
         outputs: Run at its outputs, shape (C,).
-        cost_of_pair: MACs and weights of one pair of an open input and an open output, (C, 2).
+        positions: Run at its output positions, shape (C,).
+        macs_of_open: MACs of one open input, one open output and one open part of the positions,
+            shape (C,).
+        params_of_pair: Weights of one pair of an open input and an open output, shape (C,).
         dense: MACs and weights with all gates open, shape (2,).
         convs: Kept alive, since the key of the table is their identity.
     """
@@ -42,7 +48,9 @@ class _Table:
     stops: Tensor
     inputs: Tensor
     outputs: Tensor
-    cost_of_pair: Tensor
+    positions: Tensor
+    macs_of_open: Tensor
+    params_of_pair: Tensor
     dense: Tensor
     convs: Sequence[Sequence[GatedConvMACs]]
 
@@ -74,7 +82,8 @@ def closed_costs(outputs: Sequence[GateOutput], is_open: Tensor | None = None) -
     ends = F.pad(gates.to(torch.float64).cumsum(dim=1), (1, 0))
     num_open = F.pad(ends[:, table.stops] - ends[:, table.starts], (0, 1), value=1.0)
     open_pairs = num_open[:, table.inputs] * num_open[:, table.outputs]
-    return table.dense - open_pairs @ table.cost_of_pair
+    macs = (open_pairs * num_open[:, table.positions]) @ table.macs_of_open
+    return table.dense - torch.stack([macs, open_pairs @ table.params_of_pair], dim=1)
 
 
 def _table_of(outputs: Sequence[GateOutput]) -> _Table:
@@ -90,42 +99,43 @@ def _table_of(outputs: Sequence[GateOutput]) -> _Table:
 
 def _make_table(outputs: Sequence[GateOutput]) -> _Table:
     runs: dict[tuple[int, int] | None, int] = {}
-    rows: list[tuple[tuple[int, int] | None, tuple[int, int] | None, GatedConvMACs]] = []
+    rows: list[tuple[_Run, _Run, _Run]] = []
+    convs = [conv for output in outputs for conv in output.convs]
     first = 0
     for output in outputs:
         num_gates = output.gates.shape[1]
         for conv in output.convs:
-            ends = [_run(gated, first, num_gates) for gated in (conv.inputs, conv.outputs)]
-            rows.append((ends[0], ends[1], conv))
+            seats = (conv.inputs, conv.outputs, conv.positions)
+            before, after, parts = (_run(gated, first, num_gates) for gated in seats)
+            rows.append((before, after, parts))
         first += num_gates
-    for before, after, _ in rows:
-        for run in (before, after):
-            if run is not None:
-                runs.setdefault(run, len(runs))
+    for run in (run for row in rows for run in row if run is not None):
+        runs.setdefault(run, len(runs))
     spans = [run for run in runs if run is not None]
     runs[None] = len(spans)
-    costs = [[conv.macs, conv.params] for _, _, conv in rows]
-    pairs = [_length(before) * _length(after) for before, after, _ in rows]
-    dense = _float64(costs).view(-1, 2)
+    macs, params = _float64([c.macs for c in convs]), _float64([c.params for c in convs])
+    pairs = _float64([_length(before) * _length(after) for before, after, _ in rows])
     return _Table(
         _int64([start for start, _ in spans]),
         _int64([stop for _, stop in spans]),
         _int64([runs[before] for before, _, _ in rows]),
         _int64([runs[after] for _, after, _ in rows]),
-        dense / _float64(pairs)[:, None],
-        dense.sum(dim=0),
+        _int64([runs[parts] for _, _, parts in rows]),
+        macs / (pairs * _float64([_length(parts) for _, _, parts in rows])),
+        params / pairs,
+        torch.stack([macs.sum(), params.sum()]),
         [output.convs for output in outputs],
     )
 
 
-def _run(gated: slice | None, first: int, num_gates: int) -> tuple[int, int] | None:
+def _run(gated: slice | None, first: int, num_gates: int) -> _Run:
     if gated is None:
         return None
     span = range(first, first + num_gates)[gated]
     return span.start, span.stop
 
 
-def _length(run: tuple[int, int] | None) -> int:
+def _length(run: _Run) -> int:
     return 1 if run is None else run[1] - run[0]
 
 

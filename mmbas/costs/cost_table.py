@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from mmbas.costs.mac_count import MACCount, count_macs
-from mmbas.gates import GateOutput, named_gates
+from mmbas.gates import GateOutput, is_gate_parameter, named_gates
 
 
 @dataclass(frozen=True)
@@ -83,8 +83,10 @@ def cost_table(
 
 
 def part_of(name: str, per_block: bool) -> str:
-    """Stem, stage (or block) or top-level module to which a module or parameter belongs."""
+    """Stem, stage (or block), gater or top-level module that a module or parameter belongs to."""
     names = name.removeprefix("backbone.").split(".")
+    if names[0] == "gater":
+        return names[0]
     if names[0].startswith("layer"):
         return ".".join(names[: 2 if per_block else 1])
     return "stem" if name.startswith("backbone.") else names[0]
@@ -104,7 +106,9 @@ def _cost(
     pooling = sum(macs for name, macs in pooled.items() if belongs(name))
     dense = pooling + sum(macs for name, macs in count.module_macs.items() if belongs(name))
     gates = pooling + sum(
-        macs for name, macs in count.module_macs.items() if belongs(name) and ".gate." in name
+        macs
+        for name, macs in count.module_macs.items()
+        if belongs(name) and is_gate_parameter(name)
     )
     outputs = [out for name, outs in count.gate_outputs.items() if belongs(name) for out in outs]
     params = sum(p.numel() for name, p in model.named_parameters() if belongs(name))

@@ -18,7 +18,7 @@ class _StraightThroughStep(torch.autograd.Function):
     """``1[z > 0]`` forward; backward the gradient of ``sigmoid(z / temperature)``."""
 
     @staticmethod
-    def forward(ctx: Any, perturbed_logits: Tensor, temperature: float) -> Tensor:
+    def forward(ctx: Any, perturbed_logits: Tensor, temperature: Tensor | float) -> Tensor:
         ctx.save_for_backward(perturbed_logits)
         ctx.temperature = temperature
         return (perturbed_logits > 0).to(perturbed_logits.dtype)
@@ -52,7 +52,10 @@ def logistic_noise_like(logits: Tensor) -> Tensor:
 
 
 def sample_binary_concrete(
-    logits: Tensor, *, temperature: float = 2 / 3, noise_scale: Tensor | float = 1.0
+    logits: Tensor,
+    *,
+    temperature: Tensor | float = 2 / 3,
+    noise_scale: Tensor | float = 1.0,
 ) -> Tensor:
     """Sample 0/1 gates with a straight-through gradient.
 
@@ -62,7 +65,7 @@ def sample_binary_concrete(
 
     Args:
         logits: Gate logits of any shape, float32 or float64.
-        temperature: Temperature of the relaxation, > 0; it only shapes the gradient.
+        temperature: Temperature of the relaxation, > 0, a scalar; it only shapes the gradient.
         noise_scale: Factor of the noise, >= 0, a scalar. 1 is the paper's; at 0 the gates are
             those of evaluation, ``1[logits > 0]``. It changes nothing about which random numbers
             are drawn.
@@ -84,4 +87,10 @@ def sample_binary_concrete(
     """
     perturbed_logits = logits + logistic_noise_like(logits).mul_(noise_scale)
     gates: Tensor = _StraightThroughStep.apply(perturbed_logits, temperature)
+    return gates
+
+
+def hard_step(logits: Tensor) -> Tensor:
+    """``1[logits > 0]`` with the gradient of ``sigmoid(logits)``; no noise."""
+    gates: Tensor = _StraightThroughStep.apply(logits, 1.0)
     return gates

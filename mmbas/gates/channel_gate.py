@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mmbas.gates.binary_concrete import sample_binary_concrete
-from mmbas.gates.gate import Gate
+from mmbas.gates.sampled_gate import SampledGate
 from mmbas.registry import MODELS
 
 # Open in training too: the noise of binary concrete gates stays below 17 in float32.
@@ -23,7 +23,7 @@ ALWAYS_OPEN_LOGIT = 80.0
 
 
 @MODELS.register_module()
-class ChannelGate(Gate):
+class ChannelGate(SampledGate):
     """Global average pool -> Linear(C, hidden) -> BN -> ReLU -> Linear(hidden, G) = logits.
 
     With ``group=k`` the last layer has one output for k neighbouring channels, which open and close
@@ -39,7 +39,12 @@ class ChannelGate(Gate):
         num_gates: Number of gates, G.
         hidden_channels: Neurons of the hidden layer.
         temperature: Temperature of the binary concrete relaxation, > 0.
+        sampler: Config of another sampler of training gates, ``dict(type='mmbas.HardStep')``; None
+            is binary concrete.
         init_open_prob: Expected open probability at the start, in (0, 1); sets the last bias.
+        init_weight_std: Standard deviation of the last layer's first weights; None keeps PyTorch's
+            own initialisation.
+        norm: False leaves out the normalisation; the first layer then has a bias.
         always_open: Gates that are open for every image. The gate network does not compute them:
             its last layer has outputs for the others only.
         group: Channels per decision; the gates that are not always open are a multiple of it.
@@ -71,22 +76,23 @@ class ChannelGate(Gate):
         *,
         hidden_channels: int = 16,
         temperature: float = 2 / 3,
+        sampler: dict[str, Any] | None = None,
         init_open_prob: float = 0.5,
+        init_weight_std: float | None = None,
+        norm: bool = True,
         always_open: Sequence[int] = (),
         group: int = 1,
     ) -> None:
-        super().__init__(num_gates)
-        if not temperature > 0:
-            raise ValueError(f"expected temperature > 0, but got {temperature}")
+        super().__init__(num_gates, sampler, temperature=temperature)
         if not 0 < init_open_prob < 1:
             raise ValueError(f"expected init_open_prob in (0, 1), but got {init_open_prob}")
         if hidden_channels < 1:
             raise ValueError(f"expected hidden_channels >= 1, but got {hidden_channels}")
         self.decided = _other_gates(always_open, num_gates)
-        self.temperature = temperature
         self.init_open_prob = init_open_prob
-        self.fc1 = nn.Linear(in_channels, hidden_channels, bias=False)
-        self.norm = nn.BatchNorm1d(hidden_channels)
+        self.init_weight_std = init_weight_std
+        self.fc1 = nn.Linear(in_channels, hidden_channels, bias=not norm)
+        self.norm = nn.BatchNorm1d(hidden_channels) if norm else nn.Identity()
         if group < 1 or len(self.decided) % group:
             raise ValueError(
                 f"expected group >= 1 that divides the {len(self.decided)} gates that are not "
@@ -104,9 +110,13 @@ class ChannelGate(Gate):
         self.init_weights()
 
     def init_weights(self) -> None:
-        """PyTorch's own initialisation, and the bias that ``init_open_prob`` asks for."""
-        for layer in (self.fc1, self.norm, self.fc2):
-            layer.reset_parameters()
+        """PyTorch's own initialisation, and what the arguments that begin with init ask for."""
+        layers: list[Any] = [self.fc1, self.norm, self.fc2]
+        for layer in layers:
+            if not isinstance(layer, nn.Identity):
+                layer.reset_parameters()
+        if self.init_weight_std is not None:
+            nn.init.normal_(self.fc2.weight, std=self.init_weight_std)
         nn.init.constant_(self.fc2.bias, math.log(self.init_open_prob / (1 - self.init_open_prob)))
 
     def compute_logits(self, x: Tensor) -> Tensor:
@@ -119,7 +129,7 @@ class ChannelGate(Gate):
         # torch (2.1, and 2.15) knows no autocast for meta tensors, which hold shapes alone.
         device = "cpu" if x.device.type == "meta" else x.device.type
         with torch.autocast(device, enabled=False):
-            pooled = average_pool(x, (2, 3)).to(self.norm.weight.dtype)
+            pooled = average_pool(x, (2, 3)).to(self.fc1.weight.dtype)
             logits: Tensor = self.fc2(F.relu(self.norm(self.fc1(pooled))))
             if self.fc2.out_features < self.num_gates:
                 # One constant column stands for all gates that are always open.
@@ -128,11 +138,18 @@ class ChannelGate(Gate):
 
     def sample(self, logits: Tensor) -> Tensor:
         """See :meth:`Gate.sample`."""
-        drawn = logits if self.group == 1 else logits[:, self._first_gates]
-        gates = sample_binary_concrete(
-            drawn, temperature=self.temperature, noise_scale=self.noise_scale
-        )
-        return gates if self.group == 1 else gates[:, self._outputs]
+        if self.group == 1:
+            return super().sample(logits)
+        return super().sample(logits[:, self._first_gates])[:, self._outputs]
+
+    def logit_biases(self) -> list[nn.Parameter]:
+        """See :meth:`Gate.logit_biases`."""
+        return [self.fc2.bias]
+
+    @property
+    def temperature(self) -> Tensor | None:
+        """Temperature of the sampler; None for one without."""
+        return self.sampler.settings.get("temperature")
 
     @property
     def decisions(self) -> list[int] | None:
@@ -154,10 +171,14 @@ class ChannelGate(Gate):
         """2 where batch statistics come from the images of one process, else 1."""
         synced = isinstance(self.norm, nn.SyncBatchNorm) and dist.is_initialized()
         shared = synced and dist.get_world_size() > 1
-        return 2 if self.norm.training and not shared else 1
+        return 2 if self._has_batch_statistics and not shared else 1
+
+    @property
+    def _has_batch_statistics(self) -> bool:
+        return self.norm.training and not isinstance(self.norm, nn.Identity)
 
     def _check_batch(self, x: Tensor) -> None:
-        if self.norm.training and len(x) < self.min_batch_size:
+        if self._has_batch_statistics and len(x) < self.min_batch_size:
             raise ValueError(
                 "expected at least 2 images per batch in training, since the gates use batch "
                 f"normalisation, but got {len(x)}; raise batch_size, set drop_last=True if it is "
@@ -168,10 +189,7 @@ class ChannelGate(Gate):
     def extra_repr(self) -> str:
         """Arguments for ``print(model)``."""
         always_open = self.num_gates - len(self.decided)
-        return (
-            f"num_gates={self.num_gates}, always_open={always_open}, group={self.group}, "
-            f"temperature={self.temperature:.4g}"
-        )
+        return f"num_gates={self.num_gates}, always_open={always_open}, group={self.group}"
 
 
 def average_pool(x: Tensor, dims: tuple[int, int]) -> Tensor:

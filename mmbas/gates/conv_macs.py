@@ -20,20 +20,22 @@ class GatedConvMACs:
     A convolution costs the same for each pair of an input and an output channel, so its
     conditional cost is ``macs * fraction of open inputs * fraction of open outputs``; so are the
     weights that it reads.
-    A gate on a whole branch is a single gate at the outputs of all its convolutions.
+    A gate on a whole branch is a single gate at the outputs of all its convolutions. Gates at
+    positions are a third factor of the MACs, but not of the weights: one open position reads them.
 
     Attributes:
         macs: MACs for one image when all gates are open.
         inputs: Gates of the block at the input channels; None if ungated.
         outputs: Gates of the block at the output channels; None if ungated.
-        params: Weights that are used when all gates are open; 0 where gates switch positions of
-            the image, not weights.
+        params: Weights that are used when all gates are open.
+        positions: Gates of the block at equal parts of the output positions; None if ungated.
     """
 
     macs: int
     inputs: slice | None = None
     outputs: slice | None = None
     params: int = 0
+    positions: slice | None = None
 
 
 def conv_macs(conv: nn.modules.conv._ConvNd, num_positions: int) -> int:

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from mmbas.gates.conv_macs import GatedConvMACs, is_linear, linear_macs
-from mmbas.gates.gate_output import GateOutput
+from mmbas.gates.gate_output import Decision, GateOutput
 from mmbas.gates.recorder import forced_logits, forcing, listening, record
 
 
@@ -41,6 +41,11 @@ class Gate(nn.Module):
         return self.num_gates if self.decisions is None else len(self.decisions)
 
     @property
+    def settings(self) -> dict[str, Tensor]:
+        """Scalars that a schedule may set in place, by name; see ``GateSettingScheduleHook``."""
+        return {"noise_scale": self.noise_scale}
+
+    @property
     def min_batch_size(self) -> int:
         """Fewest images per batch and process that the gate can be trained on."""
         return 1
@@ -52,6 +57,17 @@ class Gate(nn.Module):
     def compute_logits(self, x: Tensor) -> Tensor:
         """Gate logits, shape (N, G), float32, of a block's input ``x``, shape (N, C, H, W)."""
         raise NotImplementedError
+
+    def decide(self, x: Tensor) -> Decision:
+        """Gate logits of ``x``, and what open gates multiply by where that is not 1."""
+        return Decision(self.compute_logits(x))
+
+    def logit_biases(self) -> list[nn.Parameter]:
+        """Parameters that are added to all logits; none if no number can be added to them.
+
+        Gates may share them: whoever changes them changes each once.
+        """
+        return []
 
     def sample(self, logits: Tensor) -> Tensor:
         """Training gates, shape (N, G): stochastic, with a gradient to ``logits``.
@@ -72,16 +88,7 @@ class Gate(nn.Module):
         Raises:
             TypeError: If the gate holds convolutions, whose cost its own class must tell.
         """
-        macs = {}
-        for name, module in self.named_modules():
-            if isinstance(module, nn.modules.conv._ConvNd):
-                raise TypeError(
-                    f"expected {type(self).__name__}.module_macs(size), since the gate holds the "
-                    f"convolution {name}, but got a class without it; return the MACs by layer"
-                )
-            if is_linear(module):
-                macs[name] = linear_macs(module)
-        return macs
+        return linear_module_macs(self)
 
     def forward(self, x: Tensor, convs: Sequence[GatedConvMACs] = ()) -> GateOutput:
         """Decide for each image of a batch.
@@ -90,14 +97,33 @@ class Gate(nn.Module):
             x: The block's input, shape (N, C, H, W).
             convs: Cost of the convolutions that the gates switch, at this input size.
         """
-        logits = self.compute_logits(x)
+        decision = self.decide(x)
+        logits = decision.logits
         forced = forced_logits(self)
         if forced is not None:
             logits = replace_logits(logits, forced)
         gates = self.sample(logits) if self.training else (logits > 0).to(logits.dtype)
-        output = GateOutput(logits, gates, convs, self.decisions)
+        output = GateOutput(logits, gates, convs, self.decisions, decision.scales)
         record(self, output)
         return output
+
+
+def linear_module_macs(network: nn.Module) -> dict[str, int]:
+    """MACs of the linear layers of a gate or gater, each called once for an image, by name.
+
+    Raises:
+        TypeError: If it holds convolutions.
+    """
+    macs = {}
+    for name, module in network.named_modules():
+        if isinstance(module, nn.modules.conv._ConvNd):
+            raise TypeError(
+                f"expected {type(network).__name__}.module_macs(size), since the gate holds the "
+                f"convolution {name}, but got a class without it; return the MACs by layer"
+            )
+        if is_linear(module):
+            macs[name] = linear_macs(module)
+    return macs
 
 
 def replace_logits(logits: Tensor, forced: Tensor | float) -> Tensor:

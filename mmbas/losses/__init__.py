@@ -15,6 +15,7 @@ from mmbas.losses.batch_shaping.priors import (
 from mmbas.losses.gate_l0_loss import GateL0Loss, gate_l0_loss
 from mmbas.losses.gate_loss import GateLoss, PerGateLoss
 from mmbas.losses.target_macs_loss import TargetMACsLoss, macs_fraction
+from mmbas.losses.target_rate_loss import TargetRateLoss
 
 __all__ = [
     "BatchShapingLoss",
@@ -26,6 +27,7 @@ __all__ = [
     "PerGateLoss",
     "Prior",
     "TargetMACsLoss",
+    "TargetRateLoss",
     "UniformPrior",
     "batch_shaping_loss",
     "batch_shaping_reference",

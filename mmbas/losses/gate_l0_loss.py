@@ -62,6 +62,6 @@ class GateL0Loss(PerGateLoss):
     def __init__(self, *, loss_weight: float = 0.05, reduction: str = "layer_mean") -> None:
         super().__init__(loss_weight=loss_weight, reduction=reduction)
 
-    def loss_per_gate(self, gate_logits: Tensor) -> Tensor:
+    def loss_per_gate(self, columns: Tensor) -> Tensor:
         """Loss of each gate, shape (G,), for logits of shape (N, G)."""
-        return gate_l0_loss(gate_logits)
+        return gate_l0_loss(columns)

@@ -61,7 +61,8 @@ class GateLoss(nn.Module):
 class PerGateLoss(GateLoss):
     """Base of the losses that are ``loss_weight * factor * reduction(loss per gate)``.
 
-    A subclass defines :meth:`loss_per_gate` and ``loss_name``.
+    A subclass defines :meth:`loss_per_gate` and ``loss_name``, and :meth:`columns` if it reads
+    anything else than logits.
 
     Args:
         loss_weight: Factor of the loss, >= 0.
@@ -84,8 +85,12 @@ class PerGateLoss(GateLoss):
             raise ValueError(f"expected reduction to be one of {REDUCTIONS}, but got {reduction!r}")
         self.reduction = reduction
 
-    def loss_per_gate(self, gate_logits: Tensor) -> Tensor:
-        """Loss of each gate, shape (G,), for logits of shape (N, G)."""
+    def columns(self, output: GateOutput) -> Tensor:
+        """Values of a layer that the loss reads, shape (N, G_layer): its logits, each once."""
+        return output.decision_logits
+
+    def loss_per_gate(self, columns: Tensor) -> Tensor:
+        """Loss of each gate, shape (G,), for the values of all layers, shape (N, G)."""
         raise NotImplementedError
 
     def forward(self, gate_outputs: Sequence[GateOutput]) -> Tensor:
@@ -107,7 +112,7 @@ class PerGateLoss(GateLoss):
         return PerGateLoss._forward_uncompiled(self, gate_outputs)
 
     def _weighted_loss(self, gate_outputs: Sequence[GateOutput]) -> Tensor:
-        layers = [output.decision_logits for output in gate_outputs]
+        layers = [self.columns(output) for output in gate_outputs]
         if not layers:
             raise ValueError("expected the outputs of at least one gated layer, but got none")
         weight = self.loss_weight * self.factor

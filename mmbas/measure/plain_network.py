@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils.fusion import fuse_conv_bn_eval
 
+from mmbas.backbones.gated_backbone import GatedBackbone
 from mmbas.blocks import GatedResidualBlock
 from mmbas.measure.outputs import relative_difference
 
@@ -21,6 +22,8 @@ def plain_twin(gated: nn.Module) -> nn.Module:
     for module in plain.modules():
         if isinstance(module, GatedResidualBlock):
             module.gate = None
+        elif isinstance(module, GatedBackbone):
+            module.gater = None
     return plain
 
 

@@ -9,6 +9,7 @@ from contextvars import Context
 import torch
 from torch import Tensor, nn
 
+from mmbas.backbones.gated_backbone import GatedBackbone
 from mmbas.gates import Gate, force_gate_logits, named_gates, record_gate_outputs
 
 # Not square, so that no axis can stand for the other; stages of stride 32 still see several pixels.
@@ -39,7 +40,8 @@ def why_not_equal(original: nn.Module, sliced: nn.Module, *, rounded: bool = Fal
 def _why_not_equal(original: nn.Module, sliced: nn.Module, rounded: bool) -> str | None:
     weight = next(original.parameters())
     generator = torch.Generator("cpu").manual_seed(0)
-    images = torch.randn(IMAGES, generator=generator, dtype=torch.float32, device="cpu").to(weight)
+    shape = parity_images(original)
+    images = torch.randn(shape, generator=generator, dtype=torch.float32, device="cpu").to(weight)
     exact = weight.dtype in (torch.float32, torch.float64) and weight.device.type == "cpu"
     # bfloat16 has 8 bits;
     tolerance = (
@@ -68,6 +70,12 @@ def _why_not_equal(original: nn.Module, sliced: nn.Module, rounded: bool) -> str
         [logits[each] for each in gates.values()],
         tolerance,
     ) or _why_apart("feature maps", actual, expected, tolerance)
+
+
+def parity_images(backbone: nn.Module) -> tuple[int, int, int, int]:
+    """Shape of the images to compare with; tiles must fill their height and width."""
+    multiple = backbone.size_multiple if isinstance(backbone, GatedBackbone) else 1
+    return IMAGES if multiple == 1 else (IMAGES[0], IMAGES[1], multiple, 2 * multiple)
 
 
 def run_with_gates(

@@ -223,16 +223,16 @@ class BatchShapingLoss(PerGateLoss):
         if self.queue is not None:
             self.queue.reserve(num_gates)
 
-    def loss_per_gate(self, gate_logits: Tensor) -> Tensor:
+    def loss_per_gate(self, columns: Tensor) -> Tensor:
         """Loss of each gate, shape (G,), for logits of shape (N, G)."""
         if self.gather:
-            gate_logits = gather_batch(at_least_float32(gate_logits))
+            columns = gather_batch(at_least_float32(columns))
         if self.queue is None:
-            return batch_shaping_loss(gate_logits, self.prior)
-        older = self.queue.values_for(gate_logits)
+            return batch_shaping_loss(columns, self.prior)
+        older = self.queue.values_for(columns)
         if self.training:
-            self.queue.push(gate_logits)
-        return batch_shaping_loss(gate_logits, self.prior, other_logits=older)
+            self.queue.push(columns)
+        return batch_shaping_loss(columns, self.prior, other_logits=older)
 
     def extra_repr(self) -> str:
         """Arguments for ``print(model)``."""

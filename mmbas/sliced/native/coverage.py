@@ -7,7 +7,14 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
-from mmbas.backbones.description import ConvNorm, Description, Shortcut, UnsupportedError, describe
+from mmbas.backbones.description import (
+    ConvNorm,
+    Description,
+    Shortcut,
+    UnsupportedError,
+    check_inner_gates,
+    describe,
+)
 from mmbas.sliced.folding import why_gate_not_folded
 
 PADDINGS = {1: (0, 0), 3: (1, 0), 7: (0, 3)}  # kernel size: padding = a * dilation + b
@@ -26,6 +33,7 @@ def covered_description(
         UnsupportedError: If they cannot.
     """
     description = describe(backbone)
+    check_inner_gates(description)
     if backbone.training:
         raise UnsupportedError("the backbone is in training mode")
     _check_tensors(backbone, dtypes)

@@ -10,7 +10,13 @@ import os
 import torch
 from torch import nn
 
-from mmbas.backbones.description import Description, UnsupportedError, describe
+from mmbas.backbones.description import (
+    Description,
+    UnsupportedError,
+    check_inner_gates,
+    describe,
+)
+from mmbas.gates import Gate
 
 DTYPES = (torch.float32, torch.bfloat16, torch.float16)
 
@@ -29,8 +35,11 @@ def why_unsupported(backbone: nn.Module) -> str | None:
     """
     try:
         description = describe(backbone)
+        check_inner_gates(description)
     except UnsupportedError as error:
         return str(error)
+    if any(type(gate).decide is not Gate.decide for gate in description.gates):
+        return "its gates multiply by more than 0 and 1"
     convs = [conv for block in description.blocks for conv in block.convs]
     return (
         _why_not_here(backbone)

@@ -13,10 +13,13 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from mmbas.backbones.description import Backbone, Block, describe
+from mmbas.blocks.gate_seats import tile_mask
+from mmbas.gates import Decision
 from mmbas.gates.gate import replace_logits
+from mmbas.gates.gater import beginning
 from mmbas.gates.memo import Memo
 from mmbas.gates.recorder import Forced
-from mmbas.sliced.torch_path.folded_gate import logits_function
+from mmbas.sliced.torch_path.folded_gate import decision_function
 from mmbas.sliced.torch_path.fused_ops import add_conv2d_relu_, conv2d
 from mmbas.sliced.torch_path.open_channel_conv import OpenChannelConv, open_channels
 from mmbas.sliced.torch_path.scratch import Scratch
@@ -38,10 +41,13 @@ class TorchBlock:
 
     def __init__(self, block: Block, scratch: Scratch) -> None:
         self.gate = block.gate
-        self.compute_logits = logits_function(block.gate) if block.gate else None
+        self.decide = decision_function(block.gate) if block.gate else None
         self.shortcut = shortcut_function(block.shortcut) if block.shortcut else None
         self._macs: Memo[tuple[int, int], int] = Memo()
         self.inner_gates = block.gated
+        self.seats = block.seats
+        seats = block.seats
+        self.slices_channels = seats.outputs[-1] is None and seats.tiles is None
         self.convs = [
             OpenChannelConv(
                 conv, gated_inputs=bool(inputs), gated_outputs=bool(outputs), scratch=scratch
@@ -60,25 +66,29 @@ class TorchBlock:
             keep_input: True if ``x`` must not be overwritten.
         """
         x_nchw = x.permute(0, 3, 1, 2)
-        if self.compute_logits is None:
-            logits = x.new_zeros(len(x), 0)
-        else:
-            logits = self.compute_logits(x)
-            if forced is not None:
-                logits = replace_logits(logits, forced)
+        decision = Decision(x.new_zeros(len(x), 0)) if self.decide is None else self.decide(x)
+        logits = decision.logits
+        if self.decide is not None and forced is not None:
+            logits = replace_logits(logits, forced)
         if self.shortcut is not None:
             total = self.shortcut(x)
         else:
             total = x.clone() if keep_input else x
-        if (
-            self.gate is None
-            or self._macs.get((x.shape[1], x.shape[2]), self._dense_macs) < MIN_SLICED_MACS
-        ):
-            self._add_masked(total, x_nchw, logits > 0)
+        if self.gate is None:
+            self._add_masked(total, x_nchw, None)
+        elif self.seats.branch is not None:
+            self._add_open_images(total, x_nchw, logits > 0, decision.scales)
+        elif self._slices((x.shape[1], x.shape[2])):
+            for i, is_open in enumerate(logits > 0):
+                scales = None if decision.scales is None else decision.scales[i]
+                self._add_sliced(total[i], x[i], is_open, scales)
         else:
-            for image, is_open, image_total in zip(x, logits > 0, total, strict=True):
-                self._add_sliced(image_total, image, is_open)
+            self._add_masked(total, x_nchw, _factors(logits > 0, decision.scales))
         return total, logits
+
+    def _slices(self, size: tuple[int, int]) -> bool:
+        """Tell whether an image's open channels are computed alone, for a height and width."""
+        return self.slices_channels and self._macs.get(size, self._dense_macs) >= MIN_SLICED_MACS
 
     def _dense_macs(self, size: tuple[int, int]) -> int:
         """MACs of the convolutions for an image of height and width ``size``."""
@@ -88,25 +98,74 @@ class TorchBlock:
             macs += size[0] * size[1] * conv.conv.weight.numel()
         return macs
 
-    def _add_masked(self, total: Tensor, x: Tensor, is_open: Tensor) -> None:
-        """Add the residual branch of a batch, all channels computed, and apply the last ReLU."""
-        *inner, last = self.convs
-        for conv, gated in zip(inner, self.inner_gates, strict=True):
-            x = conv2d(x, conv.conv.weight, conv.dense_bias, **conv.geometry, relu=True)
-            if gated:
-                x = x.mul_(is_open[:, gated, None, None])
-        total = total.permute(0, 3, 1, 2)
-        add_conv2d_relu_(total, x, last.conv.weight, last.dense_bias, **last.geometry)
+    def _add_masked(self, total: Tensor, x: Tensor, factors: Tensor | None) -> None:
+        """Add the residual branch of a batch, all channels computed, and apply the last ReLU.
 
-    def _add_sliced(self, total: Tensor, x: Tensor, is_open: Tensor) -> None:
+        Args:
+            total: Shape (N, H', W', C'); holds the shortcut and becomes the block's output.
+            x: Shape (N, C, H, W).
+            factors: Factors of the block's gates, shape (N, G); None for all 1.
+        """
+        *inner, last = self.convs
+        for i, conv in enumerate(inner):
+            x = conv2d(x, conv.conv.weight, conv.dense_bias, **conv.geometry, relu=True)
+            x = self._multiplied(i, x, factors)
+        total = total.permute(0, 3, 1, 2)
+        weight, bias, geometry = last.conv.weight, last.dense_bias, last.geometry
+        seats = self.seats
+        if factors is None or not (seats.outputs[-1] or seats.tiles or seats.branch):
+            add_conv2d_relu_(total, x, weight, bias, **geometry)
+        else:
+            out = conv2d(x, weight, bias, **geometry, relu=False)
+            total.add_(self._multiplied(len(inner), out, factors)).relu_()
+
+    def _multiplied(self, index: int, x: Tensor, factors: Tensor | None) -> Tensor:
+        """The output ``x`` of convolution ``index`` by the gates at it; in place."""
+        if factors is None:
+            return x
+        seat = self.seats.outputs[index]
+        if index == len(self.convs) - 1 and self.seats.branch is not None:
+            seat = self.seats.branch
+        if seat is not None:
+            x = x.mul_(factors[:, seat, None, None])
+        if self.seats.tiles is not None:
+            x = x.mul_(tile_mask(factors[:, self.seats.tiles].to(x.dtype), x.shape[2:]))
+        return x
+
+    def _add_open_images(
+        self, total: Tensor, x: Tensor, is_open: Tensor, scales: Tensor | None
+    ) -> None:
+        """Run the block for the images whose one gate is open; the others skip it."""
+        factors = None if scales is None else scales.to(x.dtype)
+        images = is_open[:, 0].nonzero()[:, 0]
+        if len(images) == len(total):
+            self._add_masked(total, x, factors)
+            return
+        if not len(images):
+            run = total[:0]
+        else:
+            run = total[images]
+            self._add_masked(run, x[images], None if factors is None else factors[images])
+        if self.seats.merge == "branch":
+            total.relu_()
+        total[images] = run
+
+    def _add_sliced(self, total: Tensor, x: Tensor, is_open: Tensor, scales: Tensor | None) -> None:
         """Add the residual branch of one image, only open channels computed, and apply ReLU."""
         *inner, last = self.convs
         inputs = None
         for conv, gated in zip(inner, self.inner_gates, strict=True):
             outputs = open_channels(is_open[gated]) if gated else None
             x = conv(x, inputs, outputs)
+            if gated and scales is not None:
+                factors = F.pad(scales[gated].to(x.dtype), (0, 1))  # with the zero channel
+                x = x * (factors[:-1] if outputs is None else factors[outputs.outputs])
             inputs = outputs
         last.add_to(total, x, inputs)
+
+
+def _factors(is_open: Tensor, scales: Tensor | None) -> Tensor:
+    return is_open if scales is None else is_open * scales
 
 
 class TorchBackbone:
@@ -137,6 +196,12 @@ class TorchBackbone:
         Returns:
             The feature maps of the stages ``out_indices``, and for each gated block its logits.
         """
+        with beginning(self.description.gater, x):
+            return self._run(x, forced_logits)
+
+    def _run(
+        self, x: Tensor, forced_logits: Sequence[Forced]
+    ) -> tuple[tuple[Tensor, ...], list[Tensor]]:
         x = self._stem(x.contiguous(memory_format=torch.channels_last))
         x = x.permute(0, 2, 3, 1).contiguous()
         outs: list[Tensor] = []
