@@ -20,7 +20,7 @@ from mmbas.cli.command_line import build_model, checked_checkpoint, write_whole
 from mmbas.gates import named_gates
 
 # Parts that training alone computes with; a file may lack them, or hold others.
-TRAINING_ONLY = ("auxiliary_head.", "gate_losses.")
+TRAINING_ONLY = ("auxiliary_head.", "gate_losses.", "shaping_losses.")
 # A counter that evaluation does not read; files of old versions of torch lack it.
 NOT_READ = "num_batches_tracked"
 _MOST_NAMES = 3
@@ -52,7 +52,7 @@ def with_preprocessor(config: Config) -> Config:
 def load_weights(model: nn.Module, path: str) -> None:
     """Load all weights that ``model`` tests with; mmengine would only log what does not fit.
 
-    What may differ: the parts in ``TRAINING_ONLY`` (auxiliary heads and gate losses, which no test
+    What may differ: the parts in ``TRAINING_ONLY`` (auxiliary heads and losses, which no test
     computes) may be missing, additional or of other sizes, and the counters of batches of
     normalisation layers may be missing.
 

@@ -1,4 +1,4 @@
-"""Anneals the gate losses during training."""
+"""Anneals gate losses and shaping losses during training."""
 
 from __future__ import annotations
 
@@ -13,14 +13,15 @@ from mmbas.registry import HOOKS
 
 @HOOKS.register_module()
 class GateLossScheduleHook(ScheduleHook):
-    """Sets the ``factor`` of each gate loss before every iteration.
+    """Sets the ``factor`` of each gate loss and shaping loss before every iteration.
 
     The factor is a function of the runner's iteration alone: nothing is stored, so a resumed run
     continues with the factors of an uninterrupted one.
 
     Args:
-        windows: Names of losses in ``model.gate_losses``, and for each the arguments of
-            :class:`mmbas.hooks.LinearWindow`. A loss that is not named keeps the factor 1.
+        windows: Names of losses in ``model.gate_losses`` or ``model.shaping_losses``, and for each
+            the arguments of :class:`mmbas.hooks.LinearWindow`. A loss that is not named keeps the
+            factor 1.
         by_epoch: The windows are in epochs (iteration-accurate all the same), else in iterations.
 
     Raises:
@@ -34,7 +35,7 @@ class GateLossScheduleHook(ScheduleHook):
 
     def before_train(self, runner: Any) -> None:
         """Check that the windows fit the model and the training loop."""
-        names = set(gate_losses(runner.model))
+        names = set(scheduled_losses(runner.model))
         refuse_small_batches(runner)
         if unknown := set(self.windows) - names:
             raise ValueError(
@@ -47,9 +48,29 @@ class GateLossScheduleHook(ScheduleHook):
         self, runner: Any, batch_idx: int, data_batch: dict[str, Any] | None = None
     ) -> None:
         """Set the factors of this iteration."""
-        losses = gate_losses(runner.model)
+        losses = scheduled_losses(runner.model)
         for name, factor in self.factors(runner).items():
             losses[name].factor = factor
+
+
+def scheduled_losses(model: Any) -> dict[str, Any]:
+    """The gate losses and the shaping losses by name of a model, wrapped for DDP or not.
+
+    Raises:
+        ValueError: If the model has neither, or a name stands for two losses.
+    """
+    if is_model_wrapper(model):
+        model = model.module
+    if not hasattr(model, "shaping_losses"):
+        return gate_losses(model)
+    shaping = dict(model.shaping_losses.items())
+    gates = gate_losses(model) if hasattr(model, "gate_losses") else {}
+    if both := shaping.keys() & gates.keys():
+        raise ValueError(
+            f"expected names that differ for gate_losses and shaping_losses, but got {sorted(both)}"
+            " in both; rename one of them"
+        )
+    return gates | shaping
 
 
 def gate_losses(model: Any) -> dict[str, Any]:

@@ -1,31 +1,43 @@
 """Losses that shape and price the gates."""
 
+from mmbas.losses.batch_shaping.composed_priors import EmpiricalPrior, MixturePrior
+from mmbas.losses.batch_shaping.learned_prior import LearnedPrior
+from mmbas.losses.batch_shaping.line_priors import LaplacePrior, NormalPrior
 from mmbas.losses.batch_shaping.loss import (
     BatchShapingLoss,
     batch_shaping_loss,
     batch_shaping_reference,
 )
+from mmbas.losses.batch_shaping.prior import LinePrior, Prior
 from mmbas.losses.batch_shaping.priors import (
     BetaPrior,
     KumaraswamyPrior,
-    NormalPrior,
-    Prior,
+    RelaxedBernoulliPrior,
     UniformPrior,
 )
+from mmbas.losses.features import match_modules, record_features
 from mmbas.losses.gate_l0_loss import GateL0Loss, gate_l0_loss
 from mmbas.losses.gate_loss import GateLoss, PerGateLoss
+from mmbas.losses.shaping_loss import ShapingLoss, shaping_loss
 from mmbas.losses.target_macs_loss import TargetMACsLoss, macs_fraction
 from mmbas.losses.target_rate_loss import TargetRateLoss
 
 __all__ = [
     "BatchShapingLoss",
     "BetaPrior",
+    "EmpiricalPrior",
     "GateL0Loss",
     "GateLoss",
     "KumaraswamyPrior",
+    "LaplacePrior",
+    "LearnedPrior",
+    "LinePrior",
+    "MixturePrior",
     "NormalPrior",
     "PerGateLoss",
     "Prior",
+    "RelaxedBernoulliPrior",
+    "ShapingLoss",
     "TargetMACsLoss",
     "TargetRateLoss",
     "UniformPrior",
@@ -33,4 +45,7 @@ __all__ = [
     "batch_shaping_reference",
     "gate_l0_loss",
     "macs_fraction",
+    "match_modules",
+    "record_features",
+    "shaping_loss",
 ]

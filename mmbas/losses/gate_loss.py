@@ -46,6 +46,10 @@ class GateLoss(nn.Module):
     def prepare(self, num_gates: int) -> None:
         """Hear how many gates the model has, once, when it is built."""
 
+    def prepare_layers(self, num_gates: Sequence[int]) -> None:
+        """Hear how many gates each layer has, once, when the model is built."""
+        self.prepare(sum(num_gates))
+
     def terms(
         self, gate_outputs: Sequence[GateOutput], dense_macs: Callable[[], int]
     ) -> dict[str, Tensor]:

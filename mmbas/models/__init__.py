@@ -4,8 +4,9 @@ from importlib.util import find_spec
 
 from mmbas.models.gate_loss_mixin import GateLossMixin
 from mmbas.models.gated_model import GatedModel
+from mmbas.models.shaped_model import ShapedModel, ShapingMixin
 
-__all__ = ["GateLossMixin", "GatedModel"]
+__all__ = ["GateLossMixin", "GatedModel", "ShapedModel", "ShapingMixin"]
 
 if find_spec("mmpretrain") is not None:
     from mmbas.models.distilled_classifier import DistilledClassifier

@@ -54,10 +54,10 @@ class GateLosses(_Host):
         loss_names = [loss.loss_name for loss in self.gate_losses.values()]
         if len(set(loss_names)) < len(loss_names):
             raise ValueError(f"expected each gate loss once, but got {loss_names}")
-        num_gates = sum(gate.num_decisions for gate in named_gates(self).values())
+        num_gates = [gate.num_decisions for gate in named_gates(self).values()]
         gate_loss: Any
         for gate_loss in self.gate_losses.values():
-            gate_loss.prepare(num_gates)
+            gate_loss.prepare_layers(num_gates)
         self.last_gates: dict[str, Tensor] = {}
         self._dense_macs: Memo[tuple[int, ...], int] = Memo(max_values=MAX_SIZES)
         self._iterations_to_watch = FIRST_ITERATIONS if losses else 0

@@ -27,7 +27,7 @@ def warn_of_large_losses(values: Mapping[str, Any], gate_losses: Mapping[str, An
     task = sum(
         float(value.detach())
         for name, value in values.items()
-        if "loss" in name and name != "loss" and name not in own
+        if "loss" in name and name != "loss" and name.removesuffix("_hyper") not in own
     )
     if not task:
         return False

@@ -4,26 +4,32 @@ B. E. Bejnordi, T. Blankevoort, M. Welling: Batch-Shaping for Learning Condition
 Networks, ICLR 2020, https://arxiv.org/abs/1907.06627
 
 Read :func:`batch_shaping_reference` first: it is the formula. :func:`batch_shaping_loss` computes
-the same faster, with the gradient written out and gates taken in blocks that fit into the cache.
+the same faster, on the core that it shares with :class:`mmbas.losses.ShapingLoss`. Gate logits with
+a Beta prior are one case of shaping.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from mmbas.gates import GateOutput
+from mmbas.losses.batch_shaping.distance import Distance, build_target, check_batch
 from mmbas.losses.batch_shaping.gather import gather_batch
-from mmbas.losses.batch_shaping.priors import BetaPrior, Prior, at_least_float32
+from mmbas.losses.batch_shaping.learned_prior import LearnedPrior
+from mmbas.losses.batch_shaping.prior import Prior, at_least_float32
+from mmbas.losses.batch_shaping.priors import BetaPrior
 from mmbas.losses.batch_shaping.queue import LogitQueue
-from mmbas.losses.batch_shaping.ranks import batch_ranks
 from mmbas.losses.gate_loss import PerGateLoss
 from mmbas.registry import MODELS
 
 PAPER_PRIOR = BetaPrior(a=0.6, b=0.4)
-CPU_BLOCK_VALUES = (1 << 15) - 1  # torch splits larger work among threads
+ADVICE = (
+    "use a larger batch, or BatchShapingLoss with gather=True (several processes) or queue_size > 0"
+)
 
 
 def batch_shaping_reference(gate_logits: Tensor, prior: Prior) -> Tensor:
@@ -52,56 +58,13 @@ def batch_shaping_reference(gate_logits: Tensor, prior: Prior) -> Tensor:
     return (empirical_cdf - prior_cdf).square().mean(dim=0)
 
 
-class _CramerVonMises(torch.autograd.Function):
-    """Loss per gate; the gradient is computed on the way forward and only scaled backward."""
-
-    @staticmethod
-    def forward(ctx: Any, logits: Tensor, prior: Prior, others: Tensor | None) -> Tensor:
-        needs_grad = ctx.needs_input_grad[0]
-        rows = at_least_float32(logits.t())
-        losses, grads = [], []
-        for gates in _blocks_of_gates(rows):
-            values = rows[gates].contiguous()
-            ranked = values if others is None else torch.cat([others.t()[gates], values], dim=1)
-            error, density = _error_and_density(values, ranked.to(values), prior)
-            if needs_grad:
-                grads.append(density.mul_(error).mul_(2 / len(logits)))
-            losses.append(error.square_().mean(dim=1))
-        if needs_grad:
-            ctx.save_for_backward(torch.cat(grads))
-        return torch.cat(losses)
-
-    @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor, None, None]:
-        (grad,) = ctx.saved_tensors
-        return (grad * grad_outputs[0].unsqueeze(1)).t(), None, None
-
-
-def _error_and_density(values: Tensor, ranked: Tensor, prior: Prior) -> tuple[Tensor, Tensor]:
-    """``F(x) - rank / (M + 1)`` and ``dF/dl`` of values (G, N), the last of ranked (G, M)."""
-    num_images, num_ranked = values.shape[1], ranked.shape[1]
-    ranks = batch_ranks(ranked)[:, num_ranked - num_images :]
-    cdf, density = prior.cdf_and_density(values)
-    return cdf.sub_(ranks, alpha=1 / (num_ranked + 1)), density
-
-
-def _blocks_of_gates(rows: Tensor) -> Iterator[slice]:
-    """Slices of rows (G, N); on the CPU so small that temporaries stay in its cache.
-
-    They also stay within one thread: waiting for each other some dozen times per block, threads
-    would take much longer wherever data loading or another process keeps a core busy.
-    """
-    num_gates, num_images = rows.shape
-    size = num_gates
-    if rows.device.type == "cpu":
-        size = max(1, CPU_BLOCK_VALUES // num_images)
-    for start in range(0, num_gates, max(1, size)):
-        yield slice(start, start + size)
-
-
 def batch_shaping_loss(
-    gate_logits: Tensor, prior: Prior, *, other_logits: Tensor | None = None
+    gate_logits: Tensor,
+    prior: Prior,
+    *,
+    other_logits: Tensor | None = None,
+    min_density: float = 0.0,
+    handle_ties: bool = False,
 ) -> Tensor:
     """Cramer-von-Mises distance of each gate's batch distribution to a prior.
 
@@ -113,6 +76,9 @@ def batch_shaping_loss(
         other_logits: Shape (R, G), values of other images that the batch is ranked among: its
             ranks are then those in all N + R values, divided by N + R + 1. They get no gradient,
             the sum still runs over the N images of the batch, and N may be 1.
+        min_density: Least density f(x) of the probs in the gradient, see
+            :func:`mmbas.losses.shaping_loss`.
+        handle_ties: Equal logits share the highest of their ranks, see the same.
 
     Returns:
         Loss per gate, shape (G,), >= 0; float32 for float32 and half precision. The gradient is
@@ -139,24 +105,9 @@ def batch_shaping_loss(
         Bejnordi et al., ICLR 2020, eq. 2 and appendix A, whose pseudo code leaves out 1/N;
         evaluated in logit space.
     """
-    if gate_logits.ndim != 2:
-        raise ValueError(
-            f"expected gate_logits of shape (N, G), but got shape {tuple(gate_logits.shape)}"
-        )
-    min_images = 2 if other_logits is None else 1
-    if len(gate_logits) < min_images:
-        raise ValueError(
-            f"expected at least {min_images} images to compare with a distribution, but got "
-            f"{len(gate_logits)}; use a larger batch, or BatchShapingLoss with gather=True "
-            "(several processes) or queue_size > 0"
-        )
-    if other_logits is not None and other_logits.shape[1:] != gate_logits.shape[1:]:
-        raise ValueError(
-            f"expected other_logits of shape (R, {gate_logits.shape[1]}), but got shape "
-            f"{tuple(other_logits.shape)}"
-        )
-    loss: Tensor = _CramerVonMises.apply(gate_logits, prior, other_logits)
-    return loss
+    check_batch("gate_logits", gate_logits, other_logits, advice=ADVICE)
+    distance = Distance(of_gates=True, min_density=min_density, handle_ties=handle_ties)
+    return distance(gate_logits, prior, others=other_logits)
 
 
 @MODELS.register_module()
@@ -168,14 +119,20 @@ class BatchShapingLoss(PerGateLoss):
 
     Args:
         loss_weight: lambda of the paper, >= 0.
-        prior: Distribution on (0, 1), or its config; Beta(0.6, 0.4) as in the paper.
-        reduction: See :class:`PerGateLoss`.
+        prior: Distribution on (0, 1), or its config; Beta(0.6, 0.4) as in the paper. With a
+            :class:`LearnedPrior` every layer learns its own.
+        reduction: See :class:`PerGateLoss`. The paper writes a sum over gates, the authors'
+            published code takes the mean; docs/method.md has the results of both.
         gather: Rank each process's logits in the global batch of all processes. The value is then
             the global batch's loss, on every process. The gradient is that of the global loss
             times the number of processes: DDP averages over processes, and a process holds only
             its own images' share of the sum. Without the factor a run on W processes would train W
             times more weakly than one process with the whole batch. Needs every
             process in every step; does nothing in a single process.
+        min_density: Least density of the prior in the gradient; 0 is the paper's loss. The authors'
+            published code has 0.001, which draws back gates that are saturated where the prior has
+            almost no mass; see :func:`mmbas.losses.shaping_loss`.
+        handle_ties: Equal logits share the highest of their ranks.
         queue_size: Rank each batch among the last ``queue_size`` values of every gate as well,
             for batches too small to say much about a distribution. They are kept without
             gradient, from training batches only, in the checkpoint, and come from slightly older
@@ -199,24 +156,33 @@ class BatchShapingLoss(PerGateLoss):
         self,
         *,
         loss_weight: float = 0.75,
-        prior: Prior | dict[str, Any] = PAPER_PRIOR,
+        prior: Prior | LearnedPrior | dict[str, Any] = PAPER_PRIOR,
         reduction: str = "sum",
         gather: bool = False,
         queue_size: int = 0,
+        min_density: float = 0.0,
+        handle_ties: bool = False,
     ) -> None:
         super().__init__(loss_weight=loss_weight, reduction=reduction)
         if queue_size < 0:
             raise ValueError(
                 f"expected queue_size >= 0 images, but got {queue_size}; 0 means no queue"
             )
-        self.prior: Prior = MODELS.build(prior) if isinstance(prior, dict) else prior
-        if not isinstance(self.prior, Prior):
-            raise TypeError(
-                "expected prior to be a distribution, such as dict(type='mmbas.BetaPrior', a=0.6, "
-                f"b=0.4), but got {type(self.prior).__name__}"
-            )
+        self.prior = build_target(prior)
+        self.prior.check_gates()
+        self.distance = Distance(of_gates=True, min_density=min_density, handle_ties=handle_ties)
         self.gather = gather
         self.queue = LogitQueue(queue_size) if queue_size else None
+        self.owners: Tensor | None = None
+
+    def prepare_layers(self, num_gates: Sequence[int]) -> None:
+        """Make the parameters of a learned prior, and what :meth:`prepare` does."""
+        super().prepare_layers(num_gates)
+        if not isinstance(self.prior, LearnedPrior):
+            return
+        sets = num_gates if self.prior.shared == "layer" else [1] * sum(num_gates)
+        self.prior.reserve(len(sets))
+        self.owners = torch.arange(len(sets)).repeat_interleave(torch.tensor(sets))
 
     def prepare(self, num_gates: int) -> None:
         """Give the queue its final shape, so that checkpoints hold the same tensors throughout."""
@@ -228,11 +194,25 @@ class BatchShapingLoss(PerGateLoss):
         if self.gather:
             columns = gather_batch(at_least_float32(columns))
         if self.queue is None:
-            return batch_shaping_loss(columns, self.prior)
+            return self._distances(columns)
         older = self.queue.values_for(columns)
         if self.training:
             self.queue.push(columns)
-        return batch_shaping_loss(columns, self.prior, other_logits=older)
+        return self._distances(columns, older)
+
+    def terms(
+        self, gate_outputs: Sequence[GateOutput], dense_macs: Callable[[], int]
+    ) -> dict[str, Tensor]:
+        """The loss, and where the prior is learned that of its parameters, ``loss_bas_hyper``."""
+        terms = super().terms(gate_outputs, dense_macs)
+        if isinstance(self.prior, LearnedPrior):
+            hyper_loss = self.loss_weight * self.factor * self.prior.hyper_loss()
+            terms[f"{self.loss_name}_hyper"] = hyper_loss
+        return terms
+
+    def _distances(self, gate_logits: Tensor, older: Tensor | None = None) -> Tensor:
+        check_batch("gate_logits", gate_logits, older, advice=ADVICE)
+        return self.distance(gate_logits, self.prior, owners=self.owners, others=older)
 
     def extra_repr(self) -> str:
         """Arguments for ``print(model)``."""

@@ -1,92 +1,76 @@
-"""Distributions on (0, 1) that gate probs can be shaped to, evaluated at gate logits.
-
-With ``x = sigmoid(l)`` and density ``f``, what the losses need is ``F(x)`` and
-``dF/dl = f(x) x (1 - x)``. The second is bounded and smooth even where ``f`` is infinite, as
-Beta(0.6, 0.4) is at 0 and at 1, so nothing is clipped.
-"""
+"""Priors on an interval: uniform, Beta, Kumaraswamy and relaxed Bernoulli."""
 
 from __future__ import annotations
 
 import math
-from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import ClassVar
 
 import torch
 from torch import Tensor
 from torch.nn import functional as F
 
 from mmbas.losses.batch_shaping.beta_cdf_grid import beta_cdf_grid, beta_cdf_values
+from mmbas.losses.batch_shaping.learned_beta_cdf import learned_beta_cdf
+from mmbas.losses.batch_shaping.prior import LinePrior, Prior
 from mmbas.registry import MODELS
 
 LOG2_E = 1 / math.log(2)
 MIN_SHAPE, MAX_SHAPE = 0.01, 100.0
-MIN_NORMAL_MASS = 1e-3
-
-
-def at_least_float32(values: Tensor) -> Tensor:
-    """The values themselves if float32 or float64, half precision as float32."""
-    return values if values.dtype in (torch.float32, torch.float64) else values.float()
-
-
-class _CDF(torch.autograd.Function):
-    """CDF of a prior at gate logits, with the exact density as its gradient."""
-
-    @staticmethod
-    def forward(ctx: Any, logits: Tensor, prior: Prior) -> Tensor:
-        cdf, density = prior.cdf_and_density(at_least_float32(logits))
-        ctx.save_for_backward(density)
-        return cdf
-
-    @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, *grad_outputs: Tensor) -> tuple[Tensor, None]:
-        (density,) = ctx.saved_tensors
-        return grad_outputs[0] * density, None
-
-
-class Prior(ABC):
-    """A distribution on (0, 1), seen from gate logits ``l``: ``x = sigmoid(l)``.
-
-    A subclass defines :meth:`cdf_and_density`. Priors hold numbers, no tensors: they need no
-    ``.to(device)``, leave nothing in a checkpoint, and can be pickled and compared.
-    """
-
-    @abstractmethod
-    def cdf_and_density(self, logits: Tensor) -> tuple[Tensor, Tensor]:
-        """CDF and its derivative with respect to the logits; nothing is recorded for autograd.
-
-        Args:
-            logits: Any shape, float32 or float64, any value; NaN gives NaN.
-
-        Returns:
-            ``F(sigmoid(l))`` and ``dF/dl``: new tensors like ``logits``, which the caller may
-            overwrite. They are computed on the device of the logits, without waiting for it.
-        """
-
-    def cdf(self, logits: Tensor) -> Tensor:
-        """CDF at ``sigmoid(logits)``, differentiable once; float32 for half precision."""
-        cdf: Tensor = _CDF.apply(logits, self)
-        return cdf
+MAX_LEARNED_LOGIT = 80.0  # where float32 still tells probs from 0 and 1
 
 
 @MODELS.register_module()
 @dataclass(frozen=True)
-class UniformPrior(Prior):
-    """All gate probs equally likely: ``F(x) = x``.
+class UniformPrior(LinePrior):
+    """All values between two ends equally likely; by default ``F(x) = x``.
+
+    Outside the ends the density is 0, so values there get no gradient; see ``min_density`` of the
+    losses.
+
+    Args:
+        low: Lower end.
+        high: Upper end, > low.
+
+    Raises:
+        ValueError: If high is not above low, or an end is not finite.
 
     Example:
         >>> import torch
         >>> from mmbas.losses import UniformPrior
-        >>> UniformPrior().cdf(torch.tensor([-2.0, 0.0, 2.0]))
+        >>> UniformPrior().cdf(torch.tensor([-2.0, 0.0, 2.0]))  # at gate logits
         tensor([0.1192, 0.5000, 0.8808])
+        >>> UniformPrior(-1, 3).value_cdf(torch.tensor([-2.0, 0.0, 2.0]))
+        tensor([0.0000, 0.2500, 0.7500])
     """
+
+    low: float = 0.0
+    high: float = 1.0
+
+    def __post_init__(self) -> None:
+        if not 0 < self.high - self.low < math.inf:
+            raise ValueError(
+                "expected finite ends with low < high for a uniform prior, but got "
+                f"low={self.low}, high={self.high}"
+            )
 
     @torch.no_grad()
     def cdf_and_density(self, logits: Tensor) -> tuple[Tensor, Tensor]:
         """See :meth:`Prior.cdf_and_density`."""
+        if (self.low, self.high) != (0, 1):
+            return super().cdf_and_density(logits)
         cdf = logits.sigmoid()
         return cdf, logits.neg().sigmoid_().mul_(cdf)
+
+    @torch.no_grad()
+    def value_cdf_and_density(self, values: Tensor) -> tuple[Tensor, Tensor]:
+        """See :meth:`Prior.value_cdf_and_density`."""
+        width = self.high - self.low
+        density = torch.full_like(values, 1 / width)
+        density.masked_fill_((values < self.low) | (values > self.high), 0)
+        density.masked_fill_(values.isnan(), math.nan)
+        return ((values - self.low) / width).clamp_(0, 1), density
 
 
 @MODELS.register_module()
@@ -122,6 +106,8 @@ class BetaPrior(Prior):
     a: float = 0.6
     b: float = 0.4
 
+    learnable: ClassVar[Mapping[str, str]] = {"a": "positive", "b": "positive"}
+
     def __post_init__(self) -> None:
         _check_shapes("Beta", self.a, self.b)
 
@@ -139,6 +125,11 @@ class BetaPrior(Prior):
         if logits.dtype == torch.float64:
             offset = self._taylor_offset(logits, offset.mul_(grid.step)).div_(grid.step)
         return cdf.addcmul_(offset, density, value=grid.step), density
+
+    @staticmethod
+    def learned_cdf(at: Tensor, parameters: Mapping[str, Tensor]) -> Tensor:
+        """See :meth:`Prior.learned_cdf`."""
+        return learned_beta_cdf(at, parameters["a"], parameters["b"])
 
     def _density(self, logits: Tensor) -> Tensor:
         """``x^a (1 - x)^b / B(a, b)``, in log space and so exact far into the tails."""
@@ -182,6 +173,8 @@ class KumaraswamyPrior(Prior):
     a: float
     b: float
 
+    learnable: ClassVar[Mapping[str, str]] = {"a": "positive", "b": "positive"}
+
     def __post_init__(self) -> None:
         _check_shapes("Kumaraswamy", self.a, self.b)
 
@@ -197,66 +190,61 @@ class KumaraswamyPrior(Prior):
         density = torch.exp(self.a * log_x + self.b * log_1mx + (self.b - 1) * excess)
         return cdf.clamp_(min=0), density.mul_(self.a * self.b)
 
+    @staticmethod
+    def learned_cdf(at: Tensor, parameters: Mapping[str, Tensor]) -> Tensor:
+        """See :meth:`Prior.learned_cdf`."""
+        log_x = F.logsigmoid(at.clamp(-MAX_LEARNED_LOGIT, MAX_LEARNED_LOGIT))
+        log_above = torch.log(-torch.expm1(parameters["a"] * log_x))  # ln(1 - x^a)
+        return -torch.expm1(parameters["b"] * log_above)
+
 
 @MODELS.register_module()
 @dataclass(frozen=True)
-class NormalPrior(Prior):
-    """Normal distribution of the gate probs x themselves (not of the logits), cut to (0, 1).
+class RelaxedBernoulliPrior(Prior):
+    """Distribution of a binary concrete sample, ``F(x) = sigmoid(t logit(x) - logit(p))``.
 
-    ``F(x) = (Phi((x - mean) / std) - Phi(-mean / std)) / mass``, with the mass that the normal
-    distribution has inside (0, 1). Without the division F would not reach 0 and 1, and no batch
-    of probs could match it. In float32 the CDF is exact to about 3e-7 / std.
+    Nearly a Bernoulli variable: with a low temperature most of it lies near 0 and 1.
 
     Args:
-        mean: Mean of the normal before the cut, may lie outside (0, 1).
-        std: Standard deviation of the normal before the cut, > 0.
+        prob: Probability p that a sample lies above 1/2, in (0, 1).
+        temperature: Temperature t, > 0.
 
     Raises:
-        ValueError: If std <= 0, or less than 0.1 % of the normal lies inside (0, 1).
+        ValueError: If an argument is out of range.
 
     Example:
         >>> import torch
-        >>> from mmbas.losses import NormalPrior
-        >>> NormalPrior(mean=0.5, std=0.2).cdf(torch.tensor([-2.0, 0.0, 2.0]))
-        tensor([0.0225, 0.5000, 0.9775])
+        >>> from mmbas.losses import RelaxedBernoulliPrior
+        >>> RelaxedBernoulliPrior(prob=0.2, temperature=0.25).cdf(torch.tensor([-2.0, 0.0, 2.0]))
+        tensor([0.7081, 0.8000, 0.8683])
+
+    Source:
+        C. J. Maddison, A. Mnih, Y. W. Teh: The Concrete Distribution, ICLR 2017.
     """
 
-    mean: float
-    std: float
+    prob: float
+    temperature: float
+
+    learnable: ClassVar[Mapping[str, str]] = {"prob": "unit", "temperature": "positive"}
 
     def __post_init__(self) -> None:
-        if not (math.isfinite(self.mean) and 0 < self.std < math.inf):
+        if not (0 < self.prob < 1 and 0 < self.temperature < math.inf):
             raise ValueError(
-                "expected a finite mean and std > 0 for a normal prior, but got "
-                f"mean={self.mean}, std={self.std}"
-            )
-        mass = 0.5 * abs(self._tail(1.0) - self._tail(0.0))
-        if mass < MIN_NORMAL_MASS:
-            raise ValueError(
-                f"expected a normal prior with at least {MIN_NORMAL_MASS:.1%} of its mass inside "
-                f"(0, 1), but mean={self.mean}, std={self.std} has {mass:.2g}; move the mean "
-                "towards (0, 1) or choose a larger std"
+                "expected prob in (0, 1) and temperature > 0 for a relaxed Bernoulli prior, but "
+                f"got prob={self.prob}, temperature={self.temperature}"
             )
 
     @torch.no_grad()
     def cdf_and_density(self, logits: Tensor) -> tuple[Tensor, Tensor]:
         """See :meth:`Prior.cdf_and_density`."""
-        x = logits.sigmoid()
-        z = (x - self.mean) / self.std
-        # The tail that is small inside (0, 1) keeps its digits in the difference.
-        at_0, at_1 = self._tail(0.0), self._tail(1.0)
-        cdf = (at_0 - torch.erfc(z * (self._side / math.sqrt(2)))) / (at_0 - at_1)
-        peak = 1 / (self.std * math.sqrt(2 * math.pi) * 0.5 * abs(at_1 - at_0))
-        density = torch.exp(-0.5 * z**2) * peak * x * logits.neg().sigmoid()
-        return cdf.clamp_(0, 1), density
+        shifted = logits * self.temperature - math.log(self.prob / (1 - self.prob))
+        cdf = shifted.sigmoid()
+        return cdf, shifted.neg_().sigmoid_().mul_(cdf).mul_(self.temperature)
 
-    @property
-    def _side(self) -> float:
-        return 1.0 if self.mean <= 0.5 else -1.0
-
-    def _tail(self, x: float) -> float:
-        """Twice the normal's probability beyond x, on the side away from its mean."""
-        return math.erfc(self._side * (x - self.mean) / (self.std * math.sqrt(2)))
+    @staticmethod
+    def learned_cdf(at: Tensor, parameters: Mapping[str, Tensor]) -> Tensor:
+        """See :meth:`Prior.learned_cdf`."""
+        return torch.sigmoid(parameters["temperature"] * at - parameters["prob"].logit())
 
 
 def _log1m_exp(log_p: Tensor) -> Tensor:

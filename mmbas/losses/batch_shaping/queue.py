@@ -6,10 +6,12 @@ import math
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
+
+from mmbas.losses.batch_shaping.optional_state import OptionalState
 
 
-class LogitQueue(nn.Module):
+class LogitQueue(OptionalState):
     """The last ``size`` values of every gate, oldest first; part of the module's state.
 
     Args:
@@ -82,18 +84,3 @@ class LogitQueue(nn.Module):
             raise ValueError(f"expected the queue's state to be a 2-D tensor, but got {state!r}")
         filled = state[state.isfinite().all(dim=1)]
         self._values = filled.detach()[-self.size :].clone()
-
-    def _load_from_state_dict(
-        self,
-        state_dict: dict[str, Any],
-        prefix: str,
-        local_metadata: dict[str, Any],
-        strict: bool,
-        missing_keys: list[str],
-        unexpected_keys: list[str],
-        error_msgs: list[str],
-    ) -> None:
-        # A queue fills by itself: a checkpoint without one is no error, even in strict loading.
-        super()._load_from_state_dict(
-            state_dict, prefix, local_metadata, False, missing_keys, unexpected_keys, error_msgs
-        )

@@ -25,6 +25,21 @@ def batch_ranks(values: Tensor) -> Tensor:
     return torch.empty_like(values).scatter_(-1, order, ranks.expand_as(values))
 
 
+def tied_ranks(values: Tensor) -> Tensor:
+    """Rank each value among its row, equal values all by the last of their ranks.
+
+    ``tied_ranks / N`` is the empirical CDF itself: the share of values that are not larger.
+
+    Args:
+        values: See :func:`batch_ranks`.
+
+    Returns:
+        See :func:`batch_ranks`.
+    """
+    ordered = values.sort(dim=-1).values
+    return torch.searchsorted(ordered, values, right=True).to(values.dtype)
+
+
 def _order_on_cpu(values: Tensor) -> Tensor:
     """Indices that sort float32 rows stably, about ten times faster than ``torch.sort``.
 

@@ -115,7 +115,7 @@ def test_equals_appendix_a_among_older_values(device):
 
 
 def test_blocks_of_gates_change_nothing(monkeypatch):
-    module = import_module("mmbas.losses.batch_shaping.loss")  # of the same name as the function
+    module = import_module("mmbas.losses.batch_shaping.cramer_von_mises")
     torch.manual_seed(0)
     logits = torch.randn(8, 50)
     whole = batch_shaping_loss(logits, PRIOR)

@@ -11,7 +11,14 @@ import torch
 from mmengine.registry import MODELS as MMENGINE_MODELS
 from scipy.special import betaln
 
-from mmbas.losses import BetaPrior, KumaraswamyPrior, NormalPrior, Prior, UniformPrior
+from mmbas.losses import (
+    BatchShapingLoss,
+    BetaPrior,
+    KumaraswamyPrior,
+    NormalPrior,
+    Prior,
+    UniformPrior,
+)
 from mmbas.losses.batch_shaping.beta_cdf_grid import beta_cdf_grid
 
 CDF_TOLERANCE = 1e-6  # absolute, float32
@@ -251,4 +258,6 @@ def test_normal_out_of_range(mean, std):
 
 def test_normal_without_mass_inside():
     with pytest.raises(ValueError, match="mass inside"):
-        NormalPrior(3.0, 0.1)
+        NormalPrior(3.0, 0.1).cdf(torch.zeros(1))
+    with pytest.raises(ValueError, match="mass inside"):
+        BatchShapingLoss(prior=NormalPrior(3.0, 0.1))
