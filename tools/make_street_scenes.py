@@ -1,4 +1,7 @@
-"""Draw a small data set of street scenes in the folders and with the labels of Cityscapes."""
+"""Draw a small data set of street scenes in the folders and with the labels of Cityscapes.
+
+With --coco it has boxes too, for MMDetection.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,7 @@ from mmbas.cli.command_line import run_tool, with_origin, write_json
 EXAMPLES = """examples:
   python tools/make_street_scenes.py data/street_scenes
   python tools/make_street_scenes.py data/large_scenes --num-train 200 --num-val 50 --size 256 512
+  python tools/make_street_scenes.py data/street_boxes --coco
 """
 
 
@@ -33,6 +37,11 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument(
         "--seed", type=int, default=0, help="another seed, other streets (default 0)"
     )
+    parser.add_argument(
+        "--coco",
+        action="store_true",
+        help="also write boxes of cars, persons and poles: FOLDER/annotations/instances_*.json",
+    )
     parser.add_argument("--out-json", metavar="FILE", help="write the result to FILE as JSON")
     return parser.parse_args()
 
@@ -47,6 +56,7 @@ def main() -> None:
         num_val=args.num_val,
         size=tuple(args.size),
         seed=args.seed,
+        coco=args.coco,
     )
     print(f"{len(paths)} images in {args.folder}")
     result: dict[str, Any] = {**vars(args), "num_images": len(paths)}

@@ -1,4 +1,4 @@
-"""A camera and what it can see in a street, painted into an image and its label map at once."""
+"""A camera and what it can see in a street, painted into an image and its maps at once."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class Camera:
 
 
 class Canvas:
-    """Image and label map, both ``SUPERSAMPLING`` times as large as the result.
+    """Image, label map and map of things, all ``SUPERSAMPLING`` times as large as the result.
 
     What is painted later hides what was painted before, so the far comes first.
 
@@ -60,6 +60,9 @@ class Canvas:
         width: Width of the result, in pixels.
         camera: Projects the shapes.
         haze: Colour that distant things fade to.
+
+    Attributes:
+        thing: Number of the thing that is being painted, 0 for what is none, such as the road.
     """
 
     def __init__(self, height: int, width: int, camera: Camera, haze: Color) -> None:
@@ -68,6 +71,8 @@ class Canvas:
         shape = (height * SUPERSAMPLING, width * SUPERSAMPLING)
         self.image = np.zeros((*shape, 3), dtype=np.uint8)
         self.labels = np.full(shape, IGNORED, dtype=np.uint8)
+        self.things = np.zeros(shape, dtype=np.uint8)
+        self.thing = 0
 
     def polygon(
         self, points: Sequence[Sequence[float]], color: Color, label: int | None = None
@@ -77,6 +82,7 @@ class Canvas:
         cv2.fillPoly(self.image, [corners], self._seen(color, min(point[2] for point in points)))
         if label is not None:
             cv2.fillPoly(self.labels, [corners], label)
+            cv2.fillPoly(self.things, [corners], self.thing)
 
     def ground(self, x: Span, z: Span, color: Color, label: int | None = None) -> None:
         """Fill a rectangle on the ground."""

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
+from typing import NamedTuple
 
 import cv2
 import numpy as np
 from numpy.random import RandomState
 
+from mmbas.datasets.scene_boxes import Box, boxes_of, write_coco
 from mmbas.datasets.street_painter import (
     IGNORED,
     ROAD,
@@ -35,6 +37,21 @@ SPLITS = ("train", "val")
 CLUTTER_LEVELS = ("empty", "quiet", "busy", "crowded")
 MIN_SIZE = 32
 NEAR, FAR = 1.2, 110.0  # metres ahead
+CATEGORY_OF = {paint_car: "car", paint_person: "person", paint_pole: "pole"}
+
+
+class Scene(NamedTuple):
+    """One street.
+
+    Attributes:
+        image: Shape (H, W, 3), RGB, uint8.
+        labels: Train ids of Cityscapes, shape (H, W), uint8; 255 for the bonnet of the own car.
+        boxes: The cars, persons and poles that can be seen.
+    """
+
+    image: np.ndarray
+    labels: np.ndarray
+    boxes: list[Box]
 
 
 def write_street_scenes(
@@ -44,6 +61,7 @@ def write_street_scenes(
     num_val: int = 12,
     size: tuple[int, int] = (96, 192),
     seed: int = 0,
+    coco: bool = False,
 ) -> list[Path]:
     """Draw a data set; the same arguments give the same pixels.
 
@@ -51,6 +69,7 @@ def write_street_scenes(
 
         root/leftImg8bit/train/busy/busy_000002_000000_leftImg8bit.png
         root/gtFine/train/busy/busy_000002_000000_gtFine_labelTrainIds.png
+        root/annotations/instances_train.json
 
     Args:
         root: Folder of the data set, made where it is missing.
@@ -58,6 +77,7 @@ def write_street_scenes(
         num_val: Number of validation images.
         size: Height and width in pixels.
         seed: Seed of the whole data set.
+        coco: Also write the boxes of cars, persons and poles, as COCO has them.
 
     Returns:
         The images, in the order in which they were drawn.
@@ -77,12 +97,17 @@ def write_street_scenes(
         )
     paths = []
     for split_number, split in enumerate(SPLITS):
+        boxes: dict[str, list[Box]] = {}
         for i in range(counts[split]):
             level = i % len(CLUTTER_LEVELS)
             random = RandomState([seed, split_number, i])
-            image, labels = draw_scene(random, size=size, clutter=level)
-            paths.append(_write(Path(root), split, f"{CLUTTER_LEVELS[level]}_{i:06d}", image))
-            _write(Path(root), split, f"{CLUTTER_LEVELS[level]}_{i:06d}", labels)
+            scene = paint_scene(random, size=size, clutter=level)
+            name = f"{CLUTTER_LEVELS[level]}_{i:06d}"
+            paths.append(_write(Path(root), split, name, scene.image))
+            _write(Path(root), split, name, scene.labels)
+            boxes[paths[-1].relative_to(root).as_posix()] = scene.boxes
+        if coco:
+            write_coco(Path(root) / "annotations" / f"instances_{split}.json", boxes, size=size)
     return paths
 
 
@@ -103,6 +128,12 @@ def draw_scene(
     Raises:
         ValueError: If the size is too small or the clutter unknown.
     """
+    scene = paint_scene(random, size=size, clutter=clutter)
+    return scene.image, scene.labels
+
+
+def paint_scene(random: RandomState, *, size: tuple[int, int], clutter: int) -> Scene:
+    """One street of :func:`draw_scene`, with the boxes of its things."""
     if min(size) < MIN_SIZE:
         raise ValueError(f"expected a height and width of at least {MIN_SIZE}, but got {size}")
     if not 0 <= clutter < len(CLUTTER_LEVELS):
@@ -121,9 +152,11 @@ def draw_scene(
     _paint_sky(canvas, sky)
     _paint_ground(canvas, road_half, house_line, random)
     _paint_sides(canvas, house_line, random, green=random.uniform(0.1, 0.5))
-    _paint_things(canvas, road_half, clutter, random)
+    categories = _paint_things(canvas, road_half, clutter, random)
     _paint_bonnet(canvas)
-    return _expose(canvas, random)
+    image, labels = _expose(canvas, random)
+    things = canvas.things[::SUPERSAMPLING, ::SUPERSAMPLING]
+    return Scene(image, labels, boxes_of(things, categories))
 
 
 def _paint_sky(canvas: Canvas, sky: np.ndarray) -> None:
@@ -180,8 +213,15 @@ def _paint_sides(canvas: Canvas, house_line: float, random: RandomState, *, gree
             paint_tree(canvas, x + side * random.uniform(1.5, 4), z, random)
 
 
-def _paint_things(canvas: Canvas, road_half: float, clutter: int, random: RandomState) -> None:
-    """Cars, persons, poles and trees, the far ones first."""
+def _paint_things(
+    canvas: Canvas, road_half: float, clutter: int, random: RandomState
+) -> dict[int, str]:
+    """Cars, persons, poles and trees, the far ones first.
+
+    Returns:
+        The categories of the things by their numbers; trees are of none.
+    """
+    categories = {}
     ranges = {  # fewest and most of each, by clutter
         paint_car: ((0, 1), (1, 3), (4, 7), (8, 12)),
         paint_person: ((0, 0), (0, 2), (3, 7), (10, 18)),
@@ -196,7 +236,8 @@ def _paint_things(canvas: Canvas, road_half: float, clutter: int, random: Random
             z = math.exp(random.uniform(math.log(5.5), math.log(60)))
             side = random.choice((-1, 1))
             things.append((z, paint, side))
-    for z, paint, side in sorted(things, key=lambda thing: -thing[0]):
+    farthest_first = sorted(things, key=lambda thing: -thing[0])
+    for canvas.thing, (z, paint, side) in enumerate(farthest_first, start=1):
         if paint is paint_car:
             parked = random.uniform() < 0.45
             x = road_half - 1.05 if parked else road_half / 2 + random.uniform(-0.3, 0.3)
@@ -206,6 +247,9 @@ def _paint_things(canvas: Canvas, road_half: float, clutter: int, random: Random
         else:
             x = road_half + (0.35 if paint is paint_pole else 1.0)
         paint(canvas, side * x, z, random)
+        if paint in CATEGORY_OF:
+            categories[canvas.thing] = CATEGORY_OF[paint]
+    return categories
 
 
 def _paint_bonnet(canvas: Canvas) -> None:
@@ -214,6 +258,7 @@ def _paint_bonnet(canvas: Canvas) -> None:
     center, axes = (columns // 2, round(rows * 1.06)), (round(columns * 0.42), round(rows * 0.12))
     cv2.ellipse(canvas.image, center, axes, 0, 0, 360, (34, 36, 40), -1)
     cv2.ellipse(canvas.labels, center, axes, 0, 0, 360, IGNORED, -1)
+    cv2.ellipse(canvas.things, center, axes, 0, 0, 360, 0, -1)
 
 
 def _expose(canvas: Canvas, random: RandomState) -> tuple[np.ndarray, np.ndarray]:
