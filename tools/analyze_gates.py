@@ -37,6 +37,7 @@ from mmbas.cli.command_line import (
     build_model,
     checked_checkpoint,
     config_parser,
+    counted,
     load_config,
     run_tool,
     with_origin,
@@ -224,7 +225,7 @@ def header_facts(
         "command": origin["command"],
         "commit": origin["commit"] or "unknown",
         "versions": versions,
-        "hardware": f"{devices}, {hardware['threads']} threads",
+        "hardware": f"{devices}, {counted(hardware['threads'], 'thread')}",
     }
 
 

@@ -33,6 +33,7 @@ from torch import Tensor, nn
 from mmbas.cli.command_line import (
     checked_checkpoint,
     config_parser,
+    counted,
     format_table,
     load_config,
     run_tool,
@@ -197,7 +198,7 @@ def build_rival(path: str) -> nn.Module:
 def print_result(result: dict[str, Any], rival: str | None) -> None:
     height, width = result["shape"]
     print(
-        f"batch {result['batch_size']}, {height}x{width}, {result['threads']} threads, "
+        f"batch {result['batch_size']}, {height}x{width}, {counted(result['threads'], 'thread')}, "
         f"{result['device']} ({result['cpu_class']}), gated in {result['dtype']}; "
         f"MAC ratio {result['macs_ratio']:.3f}"
     )

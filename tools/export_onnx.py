@@ -17,6 +17,7 @@ from mmengine.config import Config
 from mmbas.cli.command_line import (
     checked_checkpoint,
     config_parser,
+    counted,
     load_config,
     run_tool,
     set_threads,
@@ -123,7 +124,7 @@ def main() -> None:
     height, width = network.image_size
     print(
         f"{args.out}: opset {OPSET}, {height}x{width}, {megabytes:.1f} MB, within {difference:.1e} "
-        f"of torch\none image, {torch.get_num_threads()} threads: ONNX Runtime "
+        f"of torch\none image, {counted(torch.get_num_threads(), 'thread')}: ONNX Runtime "
         f"{times['onnx_ms']:.2f} ms, torch (masked) {times['masked_ms']:.2f} ms\n"
         f"outputs: {', '.join(network.output_names)}; prediction: {network.prediction.rule}"
     )

@@ -87,6 +87,7 @@ def main() -> None:
         f"({args.data})"
     )
     print(format_table(["test set", "before", "after"], changes(before, after)))
+    print(f"written: {args.out}, for the same config")
     result = {
         "target": target,
         "shift": shift,

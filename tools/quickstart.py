@@ -18,7 +18,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from mmbas.cli.command_line import run_tool
+from mmbas.cli.command_line import counted, run_tool
 from mmbas.cli.environment import describe
 from mmbas.hooks.checkpoint_file import latest_checkpoint
 
@@ -136,7 +136,10 @@ def table(summary: dict[str, Any], metrics: dict[str, Any], *, threads: int, pat
             "{:.1%} of dense ({:.1f} M of {:.1f} M)".format(summary["macs_fraction"], *millions),
         ),
         ("gates always on / conditional / always off", "{:.0%} / {:.0%} / {:.0%}".format(*shares)),
-        ("dense time per image", f"{dense_ms:.2f} ms (batch size 1, {threads} CPU threads)"),
+        (
+            "dense time per image",
+            f"{dense_ms:.2f} ms (batch size 1, {counted(threads, 'CPU thread')})",
+        ),
         (
             "gated time per image",
             f"{gated_ms:.2f} ms ({dense_ms / gated_ms:.2f} x dense speed; {path} path, closed "

@@ -177,6 +177,7 @@ def main() -> None:
         f"{reduction.num_folded} gates folded, by {num_images} images ({args.data})"
     )
     print(format_table(["test set", "before", "after"], changes(before, after)))
+    print(f"written: {args.out}, and its config {Path(args.out).with_suffix('.py')}")
     result = {
         "before": before,
         "after": after,

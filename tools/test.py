@@ -166,6 +166,9 @@ def main() -> None:
     write_json(args.out_json, with_origin(result, args.config))
     if args.show_macs and is_main_process():
         draw_macs(single_pass, args)
+    if is_main_process():
+        for path in filter(None, (args.save_macs, args.show_macs)):
+            print(f"written: {path}")
 
 
 if __name__ == "__main__":

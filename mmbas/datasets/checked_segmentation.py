@@ -21,6 +21,7 @@ class CheckedSegmentation(BaseSegDataset):
 
     Attributes:
         label_advice: Advice about labels outside the classes.
+        missing_advice: Advice about annotations that are missing.
 
     Raises:
         ValueError: If there are no images, an image or an annotation is missing, or, when a sample
@@ -28,6 +29,7 @@ class CheckedSegmentation(BaseSegDataset):
     """
 
     label_advice = "correct the annotation, or map the label with metainfo.classes"
+    missing_advice = "add it, or take the image out of the data set"
 
     def load_data_list(self) -> list[dict[str, Any]]:
         """The host's list of images and annotations, all of which exist."""
@@ -36,8 +38,11 @@ class CheckedSegmentation(BaseSegDataset):
             self._check_images()
         data_list: list[dict[str, Any]] = super().load_data_list()
         if local:
-            for key, what in (("img_path", "image"), ("seg_map_path", "annotation")):
-                self._check_exist([entry[key] for entry in data_list if key in entry], what)
+            for key, what, advice in (
+                ("img_path", "image", "add it, or take its entry out"),
+                ("seg_map_path", "annotation", self.missing_advice),
+            ):
+                self._check_exist([entry[key] for entry in data_list if key in entry], what, advice)
         return data_list
 
     def prepare_data(self, idx: int) -> Any:
@@ -82,12 +87,12 @@ class CheckedSegmentation(BaseSegDataset):
             f"{advice}, the ending with img_suffix"
         )
 
-    def _check_exist(self, paths: list[str], what: str) -> None:
+    def _check_exist(self, paths: list[str], what: str, advice: str) -> None:
         missing = [path for path in paths if not Path(path).is_file()]
         if missing:
             raise ValueError(
                 f"expected an {what} for each of {len(paths)} entries, but {len(missing)} "
-                f"{'is' if len(missing) == 1 else 'are'} missing, e.g. {missing[0]}"
+                f"{'is' if len(missing) == 1 else 'are'} missing, e.g. {missing[0]}; {advice}"
             )
 
     def _check_labels(self, labels: Any, idx: int) -> None:
@@ -107,6 +112,10 @@ class CheckedSegmentation(BaseSegDataset):
 class Cityscapes(CheckedSegmentation, CityscapesDataset):
     """``mmseg.CityscapesDataset`` with the checks of :class:`CheckedSegmentation`."""
 
+    missing_advice = (
+        "the download has no *_gtFine_labelTrainIds.png, MMSegmentation's "
+        "tools/dataset_converters/cityscapes.py makes them"
+    )
     label_advice = (
         "training needs the 19 train ids of *_gtFine_labelTrainIds.png, not the label ids of the "
         "download; MMSegmentation's tools/dataset_converters/cityscapes.py makes them"

@@ -27,6 +27,10 @@ class GateLossScheduleHook(ScheduleHook):
     Raises:
         ValueError: Before training starts, if a window names a loss that does not exist, or is in
             epochs while the training loop counts iterations.
+
+    Note:
+        Where ``model.backbone.gate=None`` makes a gated config the plain network's, there are no
+        losses, and the hook does nothing.
     """
 
     def changed(self, name: str) -> str:
@@ -36,6 +40,8 @@ class GateLossScheduleHook(ScheduleHook):
     def before_train(self, runner: Any) -> None:
         """Check that the windows fit the model and the training loop."""
         names = set(scheduled_losses(runner.model))
+        if self.has_nothing_to_do(runner):
+            return
         refuse_small_batches(runner)
         if unknown := set(self.windows) - names:
             raise ValueError(
@@ -49,8 +55,9 @@ class GateLossScheduleHook(ScheduleHook):
     ) -> None:
         """Set the factors of this iteration."""
         losses = scheduled_losses(runner.model)
-        for name, factor in self.factors(runner).items():
-            losses[name].factor = factor
+        if losses:
+            for name, factor in self.factors(runner).items():
+                losses[name].factor = factor
 
 
 def scheduled_losses(model: Any) -> dict[str, Any]:

@@ -25,8 +25,12 @@ class GateNoiseScheduleHook(ScheduleHook):
         by_epoch: The window is in epochs (iteration-accurate all the same), else in iterations.
 
     Raises:
-        ValueError: If the window is none; before training starts, if the model has no gates, or
-            the window is in epochs while the training loop counts iterations.
+        ValueError: If the window is none; before training starts, if the model is none that can
+            have gates, or the window is in epochs while the training loop counts iterations.
+
+    Note:
+        Where ``model.backbone.gate=None`` makes a gated config the plain network's, there is no
+        noise, and the hook does nothing.
     """
 
     # Before LoggerHook (BELOW_NORMAL), so that its line holds this iteration's value.
@@ -41,6 +45,8 @@ class GateNoiseScheduleHook(ScheduleHook):
 
     def before_train(self, runner: Any) -> None:
         """Check that there are gates and that the window fits the training loop."""
+        if self.has_nothing_to_do(runner):
+            return
         if not named_gates(runner.model):
             raise ValueError(
                 "expected a model with gates for GateNoiseScheduleHook, but got "
@@ -52,7 +58,10 @@ class GateNoiseScheduleHook(ScheduleHook):
         self, runner: Any, batch_idx: int, data_batch: dict[str, Any] | None = None
     ) -> None:
         """Set the scale of this iteration."""
+        gates = named_gates(runner.model).values()
+        if not gates:
+            return
         scale = self.factors(runner)["noise"]
-        for gate in named_gates(runner.model).values():
+        for gate in gates:
             gate.noise_scale.fill_(scale)
         runner.message_hub.update_scalar("train/gates/noise_scale", scale)

@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from mmengine.hooks import Hook
+from mmengine.model import is_model_wrapper
 from mmengine.runner import IterBasedTrainLoop
 
+from mmbas.gates import named_gates
 from mmbas.hooks.schedules import LinearWindow
 
 
@@ -35,6 +37,21 @@ class ScheduleHook(Hook):
     def changed(self, name: str) -> str:
         """Name of the quantity that the window ``name`` changes, for messages."""
         raise NotImplementedError
+
+    def has_nothing_to_do(self, runner: Any) -> bool:
+        """Tell, also in the log, whether a model that can have gate losses has no gates.
+
+        That is the plain network of a gated config: ``model.backbone.gate=None``.
+        """
+        model = runner.model.module if is_model_wrapper(runner.model) else runner.model
+        if (
+            named_gates(model)
+            or not hasattr(model, "gate_losses")
+            or getattr(model, "shaping_losses", None)
+        ):
+            return False
+        runner.logger.info(f"{type(self).__name__} does nothing: the model has no gates")
+        return True
 
     def check_windows(self, runner: Any) -> None:
         """Check that the windows fit the training loop; warn of one that begins after the end.

@@ -115,7 +115,9 @@ def test_a_missing_annotation_is_named_before_training(tmp_path):
         write_sample(tmp_path, name)
     (tmp_path / "annotations/train/b.png").unlink()
 
-    with pytest.raises(ValueError, match=r"each of 3 entries, but 1 is missing, e.g. .*b\.png"):
+    with pytest.raises(
+        ValueError, match=r"each of 3 entries, but 1 is missing, e.g. .*b\.png; add"
+    ):
         camvid(tmp_path)
 
 

@@ -157,3 +157,10 @@ def test_the_command_line_draws_them_and_says_what_it_did(tmp_path):
     assert result["num_images"] == len(list(folder.glob("leftImg8bit/*/*/*.png"))) == 3
     assert len(list(folder.glob("gtFine/*/*/*_gtFine_labelTrainIds.png"))) == 3
     assert "expected a folder without images" in helpers.error_of("make_street_scenes", *arguments)
+
+
+def test_missing_train_ids_name_the_converter(tmp_path):
+    write_street_scenes(tmp_path, num_train=4, num_val=1, size=SIZE)
+    next(tmp_path.glob("gtFine/train/*/*_labelTrainIds.png")).unlink()
+    with pytest.raises(ValueError, match=r"but 1 is missing.*dataset_converters/cityscapes\.py"):
+        read(Cityscapes, tmp_path, "train")

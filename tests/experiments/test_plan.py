@@ -8,6 +8,7 @@ from mmengine.registry import HOOKS, MODELS, init_default_scope
 
 from mmbas.experiments.plan import load_plan
 from mmbas.experiments.run_state import RunFiles, run_config
+from mmbas.gates import named_gates
 
 PLAN = """
 data: Digits
@@ -47,6 +48,21 @@ def test_runs(tmp_path):
         "train_dataloader.batch_size": 64,
         "model.gate_losses.l0.loss_weight": 0.2,
     }
+
+
+def test_a_plain_run_from_a_gated_config(tmp_path):
+    """Two settings make the plain network; the hooks for gates find nothing to do."""
+    plain = "overrides: {model.backbone.gate: null, model.gate_losses: null}"
+    text = PLAN.replace("overrides: {train_dataloader.batch_size: 64}", plain).replace(
+        "vary: {key: model.gate_losses.l0.loss_weight, values: [0.1, 0.2]}", "dense: true"
+    )
+    run = load_plan(write(tmp_path, text.replace("gated_{value}", "plain_again"))).runs[2]
+    config = run_config(run)
+    init_default_scope(config.default_scope)
+    model = MODELS.build(config.model)
+    assert not named_gates(model)
+    assert not model.gate_losses
+    assert config.custom_hooks
 
 
 def test_the_run_s_config_has_settings_seed_and_length(tmp_path):

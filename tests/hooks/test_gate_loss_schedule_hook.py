@@ -86,6 +86,16 @@ def test_unknown_loss_is_refused_before_training(tmp_path):
         run(tmp_path, [schedule(windows=windows)])
 
 
+def test_the_plain_network_of_a_gated_config_trains_with_all_hooks(tmp_path):
+    window = dict(begin=0, end=1, start_factor=1.0, end_factor=0.0)
+    noise = dict(type="mmbas.GateNoiseScheduleHook", window=window)
+    hooks = [schedule(), noise, dict(type="mmbas.GateMonitorHook", interval=1)]
+    assert run(tmp_path, hooks, model=GatedModel(gate=False, gate_losses=None)).iter == 12
+    log = next(tmp_path.glob("*/*.log")).read_text()
+    for name in ("GateLossScheduleHook", "GateNoiseScheduleHook"):
+        assert f"{name} does nothing: the model has no gates" in log
+
+
 def test_model_without_gate_losses_is_refused(tmp_path):
     with pytest.raises(ValueError, match="expected a model with gate_losses"):
         run(tmp_path, [schedule()], model=PlainModel())

@@ -157,7 +157,9 @@ def test_training_of_the_reduced_network_leaves_the_original_alone(config, check
     written.work_dir, written.resume = "work_dirs/original", True
     written.dump(tmp_path / "written.py")
     arguments = ("reduce", tmp_path / "written.py", checkpoint, "--num-images", "1")
-    call_tool(*arguments, "--out", tmp_path / "reduced.pth")
+    printed = call_tool(*arguments, "--out", tmp_path / "reduced.pth").stdout
+    written_files = f"{tmp_path / 'reduced.pth'}, and its config {tmp_path / 'reduced.py'}"
+    assert f"written: {written_files}" in printed
     reduced = Config.fromfile(tmp_path / "reduced.py")
     assert reduced.get("work_dir") is None
     assert not reduced.resume

@@ -77,9 +77,9 @@ def test_a_picture_of_more_images_than_there_are_shows_all(tmp_path):
     arguments = [config, checkpoint, "--work-dir", tmp_path / "run"]
     arguments += ["--save-macs", tmp_path / "macs.json", "--show-macs", picture]
     assert "--num-images >= 1" in error_of("test", *arguments, "--num-images", "0")
-    out = tmp_path / "test.json"
-    json_of(call_tool, "test", *arguments, "--num-images", "50", out=out)
+    printed = call_tool("test", *arguments, "--num-images", "50").stdout
     assert picture.read_bytes().startswith(b"\x89PNG")
+    assert printed.endswith(f"written: {tmp_path / 'macs.json'}\nwritten: {picture}\n")
 
 
 def test_sliced_execution_changes_no_metric(tested, tmp_path):
