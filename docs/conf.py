@@ -35,6 +35,8 @@ autodoc_typehints = "description"
 autodoc_typehints_description_target = "documented"
 
 html_theme = "furo"
+templates_path = ["templates"]
+html_additional_pages = {"index": "redirect.html"}  # the root of a server leads to the pages
 html_title = f"mmbas {release}"
 html_copy_source = False
 html_show_sphinx = False

@@ -89,7 +89,7 @@ def built(tmp_path_factory):
 def test_the_wheel_holds_every_source_file(built):
     _, wheel, before, _ = built
     names = set(zipfile.ZipFile(wheel).namelist())
-    suffixes = {".py", ".cpp", ".h", ".html", ".typed"}
+    suffixes = {".py", ".cpp", ".h", ".html", ".typed", ".pth"}
     sources = {name for name in before if name.startswith("mmbas/")}
     expected = {name for name in sources if Path(name).suffix in suffixes}
     assert len(expected) > 40
