@@ -44,8 +44,8 @@ def open_gates_figure(
             cmap=ListedColormap([_CLOSED, BLUE]),
             vmin=0,
             vmax=1,
-            edgecolors="face",
-            linewidth=0.1,
+            edgecolors=[right.get_facecolor()],  # a seam between neighbours
+            linewidth=0.8,
         )
     right.set(xlim=(0, 1), xticks=[], ylim=(len(gates) - 0.5, -0.5))
     right.set_yticks(

@@ -31,6 +31,14 @@ def test_every_file_has_one_entry_with_results():
 
 
 @pytest.mark.parametrize("name", network_names())
+def test_the_page_of_weights_has_the_figures_of_the_index(name):
+    page = (ROOT / "docs" / "weights.md").read_text(encoding="utf-8")
+    (row,) = [line for line in page.splitlines() if line.startswith(f"| `{name}` |")]
+    (result,) = ENTRIES[f"mmbas/zoo/weights/{name}.pth"]["Results"]
+    assert [float(cell) for cell in row.split("|")[3:6]] == list(result["Metrics"].values())
+
+
+@pytest.mark.parametrize("name", network_names())
 def test_a_network_classifies_and_tells_its_cost(name):
     model = mmbas.load(name)
     assert not model.training
