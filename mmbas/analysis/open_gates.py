@@ -22,7 +22,7 @@ def open_gates_figure(
 
     Args:
         image: Shape (H, W, 3), red first.
-        gates: Which gates are open, shape (G_layer,), by the name of the layer.
+        gates: Mask of the open gates, shape (G_layer,), by the name of the layer.
         title: Text above, such as the prediction.
 
     Raises:
