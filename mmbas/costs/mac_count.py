@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from typing import Any
 from weakref import WeakKeyDictionary
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
@@ -101,7 +102,8 @@ class MACCount:
                 counted += module.num_params
             else:
                 known = isinstance(module, (*_COUNTED, *_NORMS))
-                parameters.update(dict.fromkeys(module.parameters(recurse=not known)))
+                own = module._parameters.values() if known else module.parameters()
+                parameters.update(dict.fromkeys(each for each in own if each is not None))
         return counted + sum(parameter.numel() for parameter in parameters)
 
     def image_costs(self, num_images: int) -> ImageCosts:
@@ -111,21 +113,33 @@ class MACCount:
         channel that is open in any call for an image (a window, a scale) is used.
         """
         dense_macs, dense_params = self.dense_macs(num_images), self.dense_params()
-        macs, params = (_constant(dense, num_images) for dense in (dense_macs, dense_params))
         outputs_of = [outputs for outputs in self.gate_outputs.values() if outputs]
         if not outputs_of:
-            no_gates = torch.zeros(num_images, 0, dtype=torch.bool, device="cpu")
-            return ImageCosts(macs, params, no_gates, dense_macs, dense_params)
+            return ImageCosts(
+                _constant(dense_macs, num_images),
+                _constant(dense_params, num_images),
+                torch.zeros(num_images, 0, dtype=torch.bool, device="cpu"),
+                dense_macs,
+                dense_params,
+            )
+        saved_macs = np.zeros(num_images)
         for call in range(max(map(len, outputs_of))):
             called = [outputs[call] for outputs in outputs_of if call < len(outputs)]
             gates = open_gates(called)
             closed = closed_costs(called, gates)
-            macs = macs - closed[:, 0]
+            saved_macs += closed[:, 0]
         if any(len(outputs) > 1 for outputs in outputs_of):
             merged = [_open_in_any(outputs) for outputs in outputs_of]
             gates = open_gates(merged)
             closed = closed_costs(merged, gates)
-        return ImageCosts(macs, params - closed[:, 1], gates, dense_macs, dense_params)
+        macs, params = dense_macs - saved_macs, dense_params - closed[:, 1]
+        return ImageCosts(
+            torch.from_numpy(macs),
+            torch.from_numpy(params),
+            torch.from_numpy(gates),
+            dense_macs,
+            dense_params,
+        )
 
     def macs(self, num_images: int) -> Tensor:
         """Conditional MACs of each image, shape (num_images,), float64."""
@@ -185,7 +199,8 @@ def uncounted_modules(model: nn.Module) -> list[str]:
 
 def _has_weights(module: nn.Module) -> bool:
     """Tell whether a module holds parameters itself; read directly, as every count asks it."""
-    return any(parameter is not None for parameter in module._parameters.values())
+    parameters = module._parameters
+    return bool(parameters) and any(each is not None for each in parameters.values())
 
 
 def _is_counted(module: nn.Module) -> bool:
@@ -200,8 +215,7 @@ def _counts_itself(module: nn.Module) -> bool:
 def _hooked_modules(model: nn.Module) -> dict[nn.Module, str]:
     """The modules that a count is told of, with their names; makes sure that they tell."""
     names: dict[nn.Module, str] = {}
-    for module, name in _modules_to_hook(model, ""):
-        names.setdefault(module, name)
+    _find_counted(model, "", names)
     for module in names:
         if _tell_counts not in module._forward_hooks.values():
             module.register_forward_hook(_tell_counts, with_kwargs=True)
@@ -217,17 +231,16 @@ def drop_counting_hooks(model: nn.Module) -> None:
                 module._forward_hooks_with_kwargs.pop(number, None)
 
 
-def _modules_to_hook(module: nn.Module, name: str) -> Iterator[tuple[nn.Module, str]]:
-    """Modules with weights, and modules that count the layers that they hold themselves."""
+def _find_counted(module: nn.Module, name: str, names: dict[nn.Module, str]) -> None:
+    """Add modules with weights, and modules that count the layers that they hold themselves."""
     if _counts_itself(module):
-        yield module, name
+        names.setdefault(module, name)
         return
     if _has_weights(module) or _is_counted(module):
-        yield module, name
+        names.setdefault(module, name)
     for child_name, child in module._modules.items():
-        if child is None:
-            continue
-        yield from _modules_to_hook(child, f"{name}.{child_name}" if name else child_name)
+        if child is not None:
+            _find_counted(child, f"{name}.{child_name}" if name else child_name, names)
 
 
 def _tell_counts(

@@ -6,7 +6,7 @@ see each other, statements nest, and copies of a model carry nothing along.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
 
@@ -32,8 +32,15 @@ def is_recording() -> bool:
 
 def record(gate: Gate, output: GateOutput) -> None:
     """Tell all who listen what a gate has decided; what runs a gate calls this once per call."""
-    for listener in _LISTENERS.values():
-        listener(gate, output)
+    record_all([(gate, output)])
+
+
+def record_all(outputs: Iterable[tuple[Gate, GateOutput]]) -> None:
+    """Tell all who listen what several gates have decided, in order."""
+    listeners = _LISTENERS.values()
+    for gate, output in outputs:
+        for listener in listeners:
+            listener(gate, output)
 
 
 def forced_logits(gate: Gate) -> Forced:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from contextvars import Context
 from typing import TYPE_CHECKING, Any
@@ -188,14 +189,15 @@ def _leave_costs(data_samples: Sequence[Any], count: MACCount) -> None:
     num_images = len(data_samples)
     costs = count.image_costs(num_images)
     macs, params, gates = costs.macs.tolist(), costs.params.tolist(), costs.gates
-    open_fractions = gates.double().mean(dim=1).tolist() if gates.shape[1] else [1.0] * num_images
+    num_gates = gates.shape[1]
+    num_open = gates.sum(dim=1).tolist()
     for i, sample in enumerate(data_samples):
         sample.macs = macs[i]
         sample.dense_macs = costs.dense_macs
         sample.params = params[i]
         sample.dense_params = costs.dense_params
         sample.gates = gates[i]
-        sample.open_fraction = open_fractions[i]
+        sample.open_fraction = num_open[i] / num_gates if num_gates else 1.0
 
 
 def check_finite(records: dict[str, list[GateOutput]]) -> None:
@@ -204,10 +206,13 @@ def check_finite(records: dict[str, list[GateOutput]]) -> None:
     Raises:
         FloatingPointError: With the name of the first such gate.
     """
-    names = [name for name, outputs in records.items() for _ in outputs]
-    logits = [output.logits.detach() for outputs in records.values() for output in outputs]
-    if not logits or torch.cat([each.flatten() for each in logits]).isfinite().all():
+    logits = [output.logits.flatten() for outputs in records.values() for output in outputs]
+    # A sum is one operation where asking each is several; it is not finite if any is not.
+    if not logits or math.isfinite(torch.cat(logits).detach().sum()):
         return
+    if all(each.isfinite().all() for each in logits):  # too large a sum of finite ones
+        return
+    names = [name for name, outputs in records.items() for _ in outputs]
     name = next(name for name, each in zip(names, logits, strict=True) if not each.isfinite().all())
     raise FloatingPointError(
         f"expected finite gate logits, but got NaN or infinite ones at {name}; lower the "

@@ -17,7 +17,7 @@ from torch.fx.experimental.proxy_tensor import get_innermost_proxy_mode
 
 from mmbas.backbones.description import Backbone
 from mmbas.gates import GateOutput, named_gates
-from mmbas.gates.recorder import forced_logits, is_recording, record
+from mmbas.gates.recorder import forced_logits, is_recording, record_all
 from mmbas.sliced.execution_path import Execution, choose_execution
 from mmbas.sliced.layer_hooks import UncalledLayers
 
@@ -123,9 +123,11 @@ class SlicedBackbone(nn.Module):
         (backbone,) = self._backbone
         convs_of = backbone.costs((x.shape[2], x.shape[3])).gated_convs
         is_open = (torch.cat(list(all_logits), dim=1) > 0).to(x.dtype)  # at once: it counts
-        gates_of = is_open.split([logits.shape[1] for logits in all_logits], dim=1)
-        for gate, logits, gates in zip(self._gates, all_logits, gates_of, strict=True):
-            record(gate, GateOutput(logits, gates, convs_of[gate]))
+        gates_of = is_open.split([gate.num_gates for gate in self._gates], dim=1)
+        record_all(
+            (gate, GateOutput(logits, gates, convs_of[gate]))
+            for gate, logits, gates in zip(self._gates, all_logits, gates_of, strict=True)
+        )
 
     def dense_module_macs(self, input_shape: Sequence[int]) -> dict[str, int]:
         """MACs with all gates open, by module; see :func:`mmbas.costs.count_macs`."""

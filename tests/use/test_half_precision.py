@@ -4,7 +4,7 @@ import pytest
 import torch
 from mmpretrain.structures import DataSample
 
-from mmbas.gates import ChannelGate, record_gate_outputs
+from mmbas.gates import ChannelGate, GateOutput, record_gate_outputs
 from mmbas.models import GatedImageClassifier
 from mmbas.models.gate_loss_mixin import check_finite
 from mmbas.sliced import accelerate
@@ -62,3 +62,12 @@ def test_sliced_equals_masked_in_float16():
     assert results[0][0].isfinite().all()
     assert (results[0][1] == results[1][1]).float().mean() > 0.99  # but for ties
     torch.testing.assert_close(results[1][0], results[0][0], rtol=0, atol=2e-2)
+
+
+def test_logits_whose_sum_overflows_are_finite():
+    logits = torch.full((4, 3), 3e38)
+    check_finite({"gate": [GateOutput(logits, torch.ones(4, 3))]})
+    with pytest.raises(FloatingPointError, match="at gate"):
+        check_finite(
+            {"gate": [GateOutput(torch.tensor([[torch.inf, -torch.inf]]), logits[:1, :2])]}
+        )
