@@ -14,7 +14,13 @@ WEIGHTS = Path(__file__).parent / "weights"
 
 
 def network_names() -> list[str]:
-    """Names that :func:`load` knows, sorted."""
+    """Names that :func:`load` knows, sorted.
+
+    Example:
+        >>> from mmbas.zoo import network_names
+        >>> "resnet20-bas-digits" in network_names()
+        True
+    """
     return sorted(path.stem for path in WEIGHTS.glob("*.pth"))
 
 
@@ -35,13 +41,11 @@ def load(name: str) -> BaseModel:
         ValueError: If there is no network of this name.
 
     Example:
-        >>> import torch
-        >>> import mmbas
-        >>> model = mmbas.load("resnet20-bas-digits")
-        >>> image = torch.zeros(3, 32, 32, dtype=torch.uint8)
-        >>> (sample,) = model.test_step(dict(inputs=[image]))
-        >>> sample.dense_macs, sample.pred_score.shape
-        (40561024, torch.Size([10]))
+        A class, and what it cost, of an image as a data loader gives it::
+
+            model = mmbas.load("resnet20-bas-digits")
+            (sample,) = model.test_step(dict(inputs=[image]))  # uint8, shape (3, 32, 32)
+            sample.pred_label, sample.macs / sample.dense_macs, sample.gates
     """
     names = network_names()
     if name not in names:

@@ -1,6 +1,7 @@
 """Networks that come with the package: whole, named in the index with what they reach."""
 
 import json
+import re
 
 import pytest
 import torch
@@ -80,6 +81,13 @@ def test_the_digits_are_read():
     assert sum(right) == pytest.approx(accuracy * len(right), abs=1.01)
     share = sum(s.macs for s in samples) / sum(s.dense_macs for s in samples)
     assert 100 * share == pytest.approx(result["Metrics"]["Average MACs (%)"], abs=0.2)
+
+
+def test_the_code_of_the_page_runs(capsys):
+    page = (ROOT / "docs" / "weights.md").read_text(encoding="utf-8")
+    (code,) = re.findall(r"^```python\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
+    exec(compile(code, "weights.md", "exec"), {})
+    assert "torch.Size([336])" in capsys.readouterr().out
 
 
 def test_an_unknown_name_is_refused_with_the_known_ones():
