@@ -64,6 +64,14 @@ class GateOutput:
         """Values of all gates, shape (N, G), of each decision once, shape (N, decisions)."""
         return values if self.decisions is None else values[:, self.decisions]
 
+    def parts(self, *, positions: bool) -> list[slice]:
+        """The different runs of gates that stand at channels, or those that stand at positions."""
+        seats: list[slice | None] = []
+        for conv in self.convs:
+            seats += [conv.positions] if positions else [conv.inputs, conv.outputs]
+        runs = {(seat.start, seat.stop): seat for seat in seats if seat is not None}
+        return list(runs.values())
+
     @property
     def dense_macs(self) -> int:
         """MACs of the gated convolutions for one image with all gates open."""

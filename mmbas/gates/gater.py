@@ -9,6 +9,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from mmbas.gates.gate import Gate, linear_module_macs
+from mmbas.gates.sampled_gate import SampledGate
 from mmbas.gates.scoped import Scoped
 
 _PASSES: Scoped[tuple[Gater, Any]] = Scoped("mmbas_passes")
@@ -39,6 +40,39 @@ class Gater(nn.Module):
         Linear layers count once; a gater that does more overrides this method.
         """
         return linear_module_macs(self)
+
+
+class SharingGate(SampledGate):
+    """Base of the gates that decide by what their network's gater has for them.
+
+    Args:
+        num_gates: Number of gates, G.
+        sampler: Config of the sampler; None is binary concrete.
+    """
+
+    def __init__(self, num_gates: int, sampler: dict[str, Any] | None) -> None:
+        super().__init__(num_gates, sampler)
+        self.position = 0
+        self._gater: tuple[Gater, ...] = ()  # in a tuple, so that it is no child
+
+    def join(self, gater: Gater, position: int) -> None:
+        """Belong to ``gater`` from now on, at a position that the gater gives a meaning."""
+        self._gater = (gater,)
+        self.position = position
+
+    @property
+    def gater(self) -> Gater:
+        """The gater of the network.
+
+        Raises:
+            RuntimeError: If the network has none.
+        """
+        if not self._gater:
+            raise RuntimeError(
+                f"expected a network whose config has a gater for its {type(self).__name__}, but "
+                "got none; add gater=dict(type=...) to the backbone"
+            )
+        return self._gater[0]
 
 
 @contextmanager

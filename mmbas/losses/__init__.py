@@ -15,9 +15,12 @@ from mmbas.losses.batch_shaping.priors import (
     RelaxedBernoulliPrior,
     UniformPrior,
 )
+from mmbas.losses.density_bounds_loss import DensityBoundsLoss
 from mmbas.losses.features import match_modules, record_features
 from mmbas.losses.gate_l0_loss import GateL0Loss, gate_l0_loss
-from mmbas.losses.gate_loss import GateLoss, PerGateLoss
+from mmbas.losses.gate_l1_loss import GateL1Loss
+from mmbas.losses.gate_loss import GateBatch, GateLoss, PerGateLoss
+from mmbas.losses.policy_gradient_loss import PolicyGradientLoss
 from mmbas.losses.shaping_loss import ShapingLoss, shaping_loss
 from mmbas.losses.target_macs_loss import TargetMACsLoss, macs_fraction
 from mmbas.losses.target_rate_loss import TargetRateLoss
@@ -25,8 +28,11 @@ from mmbas.losses.target_rate_loss import TargetRateLoss
 __all__ = [
     "BatchShapingLoss",
     "BetaPrior",
+    "DensityBoundsLoss",
     "EmpiricalPrior",
+    "GateBatch",
     "GateL0Loss",
+    "GateL1Loss",
     "GateLoss",
     "KumaraswamyPrior",
     "LaplacePrior",
@@ -35,6 +41,7 @@ __all__ = [
     "MixturePrior",
     "NormalPrior",
     "PerGateLoss",
+    "PolicyGradientLoss",
     "Prior",
     "RelaxedBernoulliPrior",
     "ShapingLoss",

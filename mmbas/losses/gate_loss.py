@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
@@ -12,6 +13,22 @@ from torch import Tensor, nn
 from mmbas.gates import GateOutput
 
 REDUCTIONS = ("sum", "layer_mean", "mean")
+
+
+@dataclass(frozen=True)
+class GateBatch:
+    """All that a gate loss may read of a training batch.
+
+    Attributes:
+        outputs: Outputs of all gates for the batch.
+        dense_macs: Gives the MACs per image of the whole network with all gates open.
+        image_losses: Loss of each image in the task, shape (N,), without gradient; None where the
+            host does not tell it.
+    """
+
+    outputs: Sequence[GateOutput]
+    dense_macs: Callable[[], int]
+    image_losses: Tensor | None = None
 
 
 class GateLoss(nn.Module):
@@ -26,6 +43,7 @@ class GateLoss(nn.Module):
     Attributes:
         factor: Second factor, set by a schedule; 1 without one.
         loss_name: Key in the model's dict of losses.
+        needs_image_losses: True for a loss that reads the task's loss of each image.
         advice_if_large: Advice where the loss outweighs the task's; ``{name}`` stands for its key
             in the config.
 
@@ -34,6 +52,7 @@ class GateLoss(nn.Module):
     """
 
     loss_name: ClassVar[str]
+    needs_image_losses: ClassVar[bool] = False
     advice_if_large: ClassVar[str] = "Lower {name}.loss_weight."
 
     def __init__(self, *, loss_weight: float) -> None:
@@ -60,6 +79,10 @@ class GateLoss(nn.Module):
             dense_macs: Gives the MACs per image of the whole network with all gates open.
         """
         return {self.loss_name: self(gate_outputs)}
+
+    def terms_of(self, batch: GateBatch) -> dict[str, Tensor]:
+        """Entries of :meth:`terms`; a loss that reads more than gates overrides this one instead."""
+        return self.terms(batch.outputs, batch.dense_macs)
 
 
 class PerGateLoss(GateLoss):

@@ -15,6 +15,7 @@ from mmbas.backbones.weight_init import with_plain_names
 from mmbas.costs import MACCount, count_macs
 from mmbas.gates import GateOutput, named_gates, record_gate_outputs
 from mmbas.gates.memo import Memo
+from mmbas.losses.gate_loss import GateBatch
 from mmbas.models.dense_macs import count_dense_macs, first_tensor
 from mmbas.models.loss_balance import FIRST_ITERATIONS, warn_of_large_losses
 from mmbas.registry import MODELS
@@ -28,6 +29,9 @@ else:
 MAX_SIZES = (
     1024  # image sizes whose dense MACs are kept: a number each, but a forward pass to count
 )
+
+# Entry of a host's losses that is no loss but the task's loss of each image, for gate losses.
+OF_EACH_IMAGE = "of_each_image"
 
 
 class GateLosses(_Host):
@@ -79,9 +83,11 @@ class GateLosses(_Host):
         if "loss" in losses and self.gate_losses:
             losses["loss_task"] = losses.pop("loss")
         outputs = [output for outputs in records.values() for output in outputs]
+        of_images = losses.pop(OF_EACH_IMAGE, None)
+        batch = GateBatch(outputs, lambda: self.dense_macs(*args, **kwargs), of_images)
         gate_loss: Any
         for gate_loss in self.gate_losses.values():
-            losses.update(gate_loss.terms(outputs, lambda: self.dense_macs(*args, **kwargs)))
+            losses.update(gate_loss.terms_of(batch))
         self.last_gates = {
             name: torch.cat([output.logits.detach() > 0 for output in outputs])
             for name, outputs in records.items()
