@@ -11,7 +11,7 @@ from __future__ import annotations
 from torch import Tensor
 
 from mmbas.gates import GateOutput
-from mmbas.losses.batch_shaping.priors import at_least_float32
+from mmbas.losses.batch_shaping.prior import at_least_float32
 from mmbas.losses.gate_loss import PerGateLoss
 from mmbas.registry import MODELS
 

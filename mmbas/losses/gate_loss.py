@@ -80,8 +80,8 @@ class GateLoss(nn.Module):
         """
         return {self.loss_name: self(gate_outputs)}
 
-    def terms_of(self, batch: GateBatch) -> dict[str, Tensor]:
-        """Entries of :meth:`terms`; a loss that reads more than gates overrides this one instead."""
+    def batch_terms(self, batch: GateBatch) -> dict[str, Tensor]:
+        """Entries of :meth:`terms`; a loss that reads more than gates overrides this instead."""
         return self.terms(batch.outputs, batch.dense_macs)
 
 

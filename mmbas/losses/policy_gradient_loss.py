@@ -97,8 +97,8 @@ class PolicyGradientLoss(GateLoss):
         self.task_share = task_share
         self.costs = costs
 
-    def terms_of(self, batch: GateBatch) -> dict[str, Tensor]:
-        """See :meth:`GateLoss.terms_of`."""
+    def batch_terms(self, batch: GateBatch) -> dict[str, Tensor]:
+        """See :meth:`GateLoss.batch_terms`."""
         if batch.image_losses is None:
             raise ValueError(
                 "expected a model that tells the loss of each image, such as "

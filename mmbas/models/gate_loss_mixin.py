@@ -87,7 +87,7 @@ class GateLosses(_Host):
         batch = GateBatch(outputs, lambda: self.dense_macs(*args, **kwargs), of_images)
         gate_loss: Any
         for gate_loss in self.gate_losses.values():
-            losses.update(gate_loss.terms_of(batch))
+            losses.update(gate_loss.batch_terms(batch))
         self.last_gates = {
             name: torch.cat([output.logits.detach() > 0 for output in outputs])
             for name, outputs in records.items()

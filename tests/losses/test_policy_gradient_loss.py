@@ -58,7 +58,7 @@ def test_a_return_counts_savings_from_its_gate_on():
 
 def test_what_it_needs_is_said():
     with pytest.raises(ValueError, match="tells the loss of each image"):
-        PolicyGradientLoss().terms_of(GateBatch([], lambda: 0))
+        PolicyGradientLoss().batch_terms(GateBatch([], lambda: 0))
     with pytest.raises(ValueError, match="expected costs to be one of"):
         PolicyGradientLoss(costs="all")
     with pytest.raises(ValueError, match="expected alpha >= 0"):
