@@ -82,7 +82,8 @@ $(VENV)/.installed: setup.py pyproject.toml requirements/lock.txt | $(PY)
 	  "some 3 GB, this takes minutes"
 	@$(PIP_INSTALL) torch torchvision
 	@echo "[2/2] Installing mmbas, the OpenMMLab packages and the test tools: about a minute"
-	@$(PIP_INSTALL) -e '.[openmmlab,quickstart,test]'
+	@$(PIP_INSTALL) -e '.[openmmlab,detection,quickstart,test]'
+	@$(PIP_INSTALL) --no-deps onedl-mmdetection imaug
 	@touch $@
 
 $(VENV)/.installed-dev: $(VENV)/.installed

@@ -18,6 +18,7 @@ EXPERIMENTS = sorted(
     for path in CONFIG_DIR.glob("*.py")
     if path.name != "default_runtime.py"
     and not path.name.startswith("pspnet")  # tests/test_segmentation_configs.py
+    and not path.name.startswith(("retinanet", "faster_rcnn"))  # tests/test_detection.py
     and not path.name.endswith("_imagenet.py")  # tests/test_imagenet_configs.py
 )
 WEIGHT_DECAY = 5e-4
@@ -43,8 +44,9 @@ def decay_by_parameter(config: Config, model: torch.nn.Module) -> dict[str, floa
 
 @pytest.mark.parametrize("path", sorted(CONFIG_DIR.glob("*_*.py")), ids=lambda path: path.stem)
 def test_no_training_batch_is_smaller_than_the_others(path):
-    loader = Config.fromfile(path).get("train_dataloader")
-    assert path.name == "default_runtime.py" or loader.drop_last
+    # Custom imports would give this process operators that the others lack.
+    loader = Config.fromfile(path, import_custom_modules=False).get("train_dataloader")
+    assert path.name == "default_runtime.py" or loader.get("batch_sampler", loader).drop_last
 
 
 def test_the_experiments_of_the_paper_are_there():

@@ -31,7 +31,7 @@ from mmbas.cli.command_line import (
     write_json,
 )
 from mmbas.cli.data_sets import input_shape
-from mmbas.compress.prediction import is_segmentor
+from mmbas.compress.prediction import is_detector, is_segmentor
 from mmbas.gates import named_gates, record_gate_outputs
 from mmbas.measure.timing import interleaved_seconds, median_ms, median_ratio, peak_bytes
 
@@ -71,6 +71,11 @@ def build(config: Config, device: str, *, gated: bool) -> nn.Module:
 
 def random_labels(model: Any, images: Tensor) -> list[BaseDataElement]:
     """A label for each image, or for each of its pixels."""
+    if is_detector(model):
+        raise ValueError(
+            f"expected a classifier or segmentor, but got {type(model).__name__}, which learns "
+            "from boxes; the log of tools/train.py has the time of a detector's step"
+        )
     num_images, _, height, width = images.shape
     if not is_segmentor(model):
         labels = torch.arange(num_images, device=images.device) % model.head.num_classes

@@ -10,6 +10,7 @@ from dataclasses import asdict
 from typing import Any
 
 import torch
+from mmengine.structures import BaseDataElement
 
 from mmbas.cli.command_line import (
     build_model,
@@ -21,6 +22,7 @@ from mmbas.cli.command_line import (
     write_json,
 )
 from mmbas.cli.data_sets import input_shape
+from mmbas.compress.prediction import is_detector
 from mmbas.costs.cost_table import Cost, cost_table
 from mmbas.costs.mac_count import uncounted_modules
 
@@ -76,6 +78,14 @@ def print_costs(costs: list[Cost], open_fraction: float) -> None:
     print(format_table(header, rows))
 
 
+def data_samples(model: Any, size: tuple[int, int]) -> list[list[BaseDataElement]]:
+    """The argument that a detector needs beside an image, which tells its size."""
+    if not is_detector(model):
+        return []
+    sizes = dict.fromkeys(("ori_shape", "img_shape", "pad_shape", "batch_input_shape"), size)
+    return [[BaseDataElement(metainfo={**sizes, "scale_factor": (1.0, 1.0)})]]
+
+
 def main() -> None:
     args = parse_args()
     config = load_config(args.config, args.cfg_options)
@@ -84,11 +94,14 @@ def main() -> None:
     costs = cost_table(
         model,
         torch.zeros(1, 3, height, width),
+        *data_samples(model, (height, width)),
         open_fraction=args.open_fraction,
         count_pooling=args.count_pooling,
         per_block=args.per_block,
     )
     print(f"{args.config}, {height}x{width}")
+    if is_detector(model):
+        print("what follows the features is counted for the proposals of a blank image")
     print_costs(costs, args.open_fraction)
     if args.open_fraction < 1:
         print(f"parameters used at {args.open_fraction:.0%} open: {costs[-1].open_params:,}")

@@ -26,8 +26,8 @@ def select_images(
 
     Args:
         batches: Batches as a data loader of the hosts gives them: ``inputs`` and ``data_samples``.
-        classes: Images with any of these labels; for segmentation images that contain any of these
-            classes. None selects all.
+        classes: Images with any of these labels; for segmentation and detection images that
+            contain any of these classes. None selects all.
         num_images: At most so many, the first ones.
     """
     left = num_images
@@ -67,9 +67,11 @@ class ChosenImages:
 
 
 def classes_of(sample: Any) -> set[int]:
-    """The label of an image, or the classes of its label map."""
+    """The label of an image, or the classes of its label map or of its boxes."""
     if "gt_sem_seg" in sample:
         labels = sample.gt_sem_seg.data
+    elif "gt_instances" in sample:
+        labels = sample.gt_instances.labels
     else:
         labels = sample_field(sample.to_dict(), "gt_label")
     return set(labels.unique().tolist())

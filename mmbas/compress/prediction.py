@@ -34,13 +34,27 @@ def is_segmentor(model: Any) -> bool:
     return hasattr(model, "decode_head")
 
 
+def is_detector(model: Any) -> bool:
+    """Tell whether a host's model finds objects: it has features and a head of no other kind."""
+    return hasattr(model, "extract_feat") and not (is_segmentor(model) or hasattr(model, "head"))
+
+
 def prediction_of(model: Any) -> Prediction:
     """Find the rule by which a host's model predicts.
 
     A segmentor with one channel compares its probability with a threshold, shape (N, H, W); a
     classifier of several labels does so for each class, or takes the k likeliest, shape
     (N, classes); any other takes the largest logit.
+
+    Raises:
+        ValueError: If the model is a detector, whose boxes follow from no fixed number of logits.
     """
+    if is_detector(model):
+        raise ValueError(
+            f"expected a classifier or segmentor to export, but got {type(model).__name__}, which "
+            "predicts boxes; reduce it with tools/reduce.py and export it as its host exports "
+            "detectors"
+        )
     if is_segmentor(model):
         if model.out_channels > 1:
             return ARGMAX

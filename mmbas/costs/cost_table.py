@@ -43,7 +43,7 @@ class Cost:
 def cost_table(
     model: nn.Module,
     inputs: torch.Tensor,
-    *,
+    *others: Any,
     open_fraction: float = 1.0,
     count_pooling: bool = False,
     per_block: bool = False,
@@ -51,8 +51,9 @@ def cost_table(
     """Costs of stem, stages and head, then of the whole network as ``total``.
 
     Args:
-        model: Takes ``model(inputs)``.
+        model: Takes ``model(inputs, *others)``.
         inputs: One image, shape (1, 3, H, W); only its size matters.
+        others: Further arguments that the model needs, such as the data sample of the image.
         open_fraction: Probability that a gate is open, for ``macs`` and ``open_params``.
         count_pooling: Count each addition of the gates' pooling as one MAC, as the paper does in
             section 4.1 (0.018 % to 0.087 % of a ResNet-34 block).
@@ -73,7 +74,7 @@ def cost_table(
     ]
     try:
         with torch.no_grad(), count_macs(model.eval()) as count:
-            model(inputs)
+            model(inputs, *others)
     finally:
         for handle in handles:
             handle.remove()

@@ -17,9 +17,10 @@ class ImageOutcome(NamedTuple):
     Attributes:
         classes: The different classes that are in it, ascending; empty without ground truth.
         correct: 1 if a classifier's predicted class is among the true ones, else 0; for a
-            segmentor the share of labelled pixels that are right. NaN without ground truth.
+            segmentor the share of labelled pixels that are right. NaN without ground truth, and
+            for a detector.
         loss: Cross entropy in nats, for a segmentor the mean over the labelled pixels; with
-            several true classes the one of the most probable. NaN without ground truth.
+            several true classes the one of the most probable. NaN as above.
     """
 
     classes: tuple[int, ...]
@@ -36,11 +37,12 @@ def image_outcomes(samples: Sequence[dict[str, Any]]) -> list[ImageOutcome]:
     Args:
         samples: Data samples as the hosts hand them to metrics: of MMPretrain's classifiers with
             ``pred_score`` and ``gt_label``, of MMSegmentation's models with ``seg_logits``,
-            ``pred_sem_seg`` and ``gt_sem_seg``. Anything else is unknown.
+            ``pred_sem_seg`` and ``gt_sem_seg``, of MMDetection's with ``gt_instances``. Anything
+            else is unknown.
     """
     if all("pred_score" in sample and "gt_label" in sample for sample in samples):
         return _classification(samples)
-    return [_segmentation(sample) for sample in samples]
+    return [_of_parts(sample) for sample in samples]
 
 
 def _classification(samples: Sequence[dict[str, Any]]) -> list[ImageOutcome]:
@@ -60,7 +62,11 @@ def _classification(samples: Sequence[dict[str, Any]]) -> list[ImageOutcome]:
     return outcomes
 
 
-def _segmentation(sample: dict[str, Any]) -> ImageOutcome:
+def _of_parts(sample: dict[str, Any]) -> ImageOutcome:
+    """Outcome of an image whose boxes or pixels have classes."""
+    if "gt_instances" in sample:
+        labels = torch.as_tensor(sample["gt_instances"]["labels"])
+        return ImageOutcome(tuple(labels.unique().tolist()), math.nan, math.nan)
     if "gt_sem_seg" not in sample or "seg_logits" not in sample:
         return UNKNOWN
     logits: Tensor = sample["seg_logits"]["data"]

@@ -13,7 +13,7 @@ from mmengine.model import BaseModel
 from mmbas.models.gate_loss_mixin import GateLosses, GateLossMixin
 from mmbas.registry import MODELS
 
-OPERATORS = "mmbas.models.torchvision_operators"
+OPERATORS = "mmbas.torchvision_operators"
 
 
 @MODELS.register_module()

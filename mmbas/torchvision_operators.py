@@ -1,16 +1,18 @@
 """torchvision's operators for an mmcv without compiled ones, so that MMDetection runs on a CPU.
 
-The maintained mmcv is pure Python, and ``import mmdet`` fails there for want of ``mmcv._ext``. A
-config asks for this module with
-``custom_imports = dict(imports=['mmbas.models.torchvision_operators'])``.
-Where mmcv has its own operators nothing changes. Otherwise non-maximum suppression and RoI align
-are torchvision's, which compute the same. Any other operator is an error when it is called.
+The maintained mmcv is pure Python, so that MMDetection has neither non-maximum suppression nor RoI
+align there. A config asks for those of torchvision, which compute the same, with
+``custom_imports = dict(imports=['mmbas.torchvision_operators'])``; a script imports this module
+before any host. Where mmcv has its own operators nothing changes. Any other operator is an error
+when it is called.
 """
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections.abc import Callable
+from importlib.machinery import ModuleSpec
 from importlib.util import find_spec
 from types import ModuleType
 from typing import Any
@@ -110,10 +112,21 @@ class _Operators(ModuleType):
 
 
 def register() -> bool:
-    """Put torchvision's operators in the place of missing ones; whether they were missing."""
+    """Put torchvision's operators in the place of missing ones; whether they were missing.
+
+    MMDetection looks for operators while it is imported, so it must not have been before.
+    """
     if NAME in sys.modules or find_spec(NAME) is not None:
         return False
+    if any(name.startswith("mmdet.models") for name in sys.modules):
+        print_log(
+            "mmdet was imported before mmbas.torchvision_operators and goes on without operators; "
+            "import mmbas.torchvision_operators first",
+            "current",
+            logging.WARNING,
+        )
     operators: Any = _Operators(NAME, __doc__)
+    operators.__spec__ = ModuleSpec(NAME, loader=None)  # for those who ask if it is installed
     operators.nms = nms
     operators.roi_align_forward = roi_align_forward
     operators.roi_align_backward = roi_align_backward
