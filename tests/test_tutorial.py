@@ -29,12 +29,13 @@ def run_command(command: str, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.slow
-def test_the_tutorial_runs_as_printed(tmp_path, monkeypatch, capsys):
+def test_the_tutorial_runs_as_printed(tmp_path, monkeypatch):
     for folder in ("tools", "configs"):
         (tmp_path / folder).symlink_to(ROOT / folder)
     monkeypatch.chdir(tmp_path)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
+    namespace = {}
     done = {"config": 0, "command": 0, "code": 0}
     try:
         for language, text in FENCE.findall(PAGE):
@@ -42,7 +43,7 @@ def test_the_tutorial_runs_as_printed(tmp_path, monkeypatch, capsys):
                 (tmp_path / "my_images.py").write_text(text, encoding="utf-8")
                 done["config"] += 1
             elif language == "python":
-                exec(compile(text, "tutorial", "exec"), {})
+                exec(compile(text, "tutorial", "exec"), namespace)
                 done["code"] += 1
             elif language == "":
                 for command in text.splitlines():
@@ -54,4 +55,4 @@ def test_the_tutorial_runs_as_printed(tmp_path, monkeypatch, capsys):
     work_dir = tmp_path / "work_dirs" / "my_images"
     for name in ("epoch_40.pth", "half.pth", "reduced.onnx", "gates/report.html"):
         assert (work_dir / name).is_file(), name
-    assert re.search(r"^\d 0\.\d+", capsys.readouterr().out, re.MULTILINE)  # the code's last line
+    assert namespace["result"]["pred_class"] in set("0123456789")
