@@ -18,7 +18,9 @@ DATA = {
     "imagenet": "ImageNet",
     "camvid": "CamVid",
     "cityscapes": "Cityscapes",
+    "coco": "COCO",
     "scenes": "Street scenes, drawn by a program",
+    "boxes": "Street scenes, drawn by a program",
 }
 OTHER = "Others"
 MAX_LENGTH = 100  # of a sentence; a longer one ends at its first colon
