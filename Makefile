@@ -15,7 +15,7 @@ PIP_INSTALL := $(PY) -m pip install -qq --disable-pip-version-check -c requireme
 export OMP_WAIT_POLICY ?= PASSIVE
 
 .DEFAULT_GOAL := help
-.PHONY: help quickstart test test-slow test-original fuzz-bf16 check lint format docs linkcheck clean
+.PHONY: help quickstart test test-slow test-original fuzz-bf16 fuzz-files check lint format docs linkcheck clean
 .DELETE_ON_ERROR:
 
 help:
@@ -46,6 +46,17 @@ test-original: $(ORIGINAL)/.installed
 # A minute of lint before minutes of tests.
 check: lint
 	@$(MAKE) --no-print-directory test
+
+# The kernels on random networks, and the reader of runtime files on damaged ones, under sanitizers.
+fuzz-bf16:
+	@sh tests/sliced/native_bf16/fuzz.sh
+
+# FILE is any file of tools/export_runtime.py.
+fuzz-files:
+	@test -n "$(FILE)" || { echo "expected a runtime file: make fuzz-files FILE=network.mmbas"; exit 1; }
+	@cmake -S . -B build/fuzz -DMMBAS_FUZZ=ON -DMMBAS_EXAMPLES=OFF -DCMAKE_BUILD_TYPE=Debug > /dev/null
+	@cmake --build build/fuzz --parallel > /dev/null
+	@OMP_WAIT_POLICY=PASSIVE build/fuzz/fuzz_files $(FILE) $(COPIES)
 
 lint: $(VENV)/.installed-dev
 	@$(PY) -m ruff format --check .

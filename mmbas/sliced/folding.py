@@ -51,12 +51,18 @@ def fold_norms(backbone: nn.Module) -> None:
     for layer in describe(backbone).layers:
         if type(layer.norm) is nn.Identity:
             continue
-        _set(backbone, layer.conv_name, _fold(layer))
+        _set(backbone, layer.conv_name, folded_conv(layer))
         _set(backbone, layer.norm_name, nn.Identity())
 
 
-def _fold(layer: ConvNorm) -> nn.Conv2d:
-    """``norm(conv(x))`` as one convolution; computed in float32 at least."""
+def folded_conv(layer: ConvNorm) -> nn.Conv2d:
+    """``norm(conv(x))`` as one convolution; computed in float32 at least.
+
+    Raises:
+        UnsupportedError: If the normalisation is no batch normalisation with fixed statistics.
+    """
+    if type(layer.norm) is nn.Identity:
+        return layer.conv
     conv, norm = layer.conv, _checked_norm(layer)
     dtype = torch.promote_types(conv.weight.dtype, torch.float32)
     mean, variance = norm.running_mean, norm.running_var

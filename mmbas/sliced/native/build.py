@@ -30,6 +30,12 @@ COMPILE_FLAGS = (
 )
 COMPILE_SECONDS = 600
 DIGEST_BYTES = 32
+# Beside the package where it is developed, and in it where it is installed.
+_PACKAGE = Path(__file__).parents[2]
+INCLUDE = next(
+    (f for f in (_PACKAGE / "include", _PACKAGE.parent / "include") if (f / "mmbas.h").exists()),
+    _PACKAGE / "include",
+)
 
 
 class BuildError(RuntimeError):
@@ -51,6 +57,8 @@ class Unit:
 
 def build_library(name: str, units: Sequence[Unit]) -> ctypes.CDLL:
     """A library, from the cache or compiled now (seconds).
+
+    Headers are found beside the sources and in ``INCLUDE``.
 
     Args:
         name: Start of its file's name.
@@ -124,7 +132,7 @@ def _temporary_folder() -> Path:
 
 def _key(compiler: tuple[str, ...], units: Sequence[Unit]) -> str:
     digest = hashlib.sha256()
-    for folder in sorted({unit.source.parent for unit in units}):
+    for folder in sorted({INCLUDE, *(unit.source.parent for unit in units)}):
         for source in sorted([*folder.glob("*.h"), *folder.glob("*.cpp")]):
             digest.update(source.name.encode() + b"\0" + source.read_bytes() + b"\0")
     parts = (_version(compiler), cpu_description(), *_commands(compiler, units, Path("library")))
@@ -146,7 +154,17 @@ def _commands(compiler: tuple[str, ...], units: Sequence[Unit], library: Path) -
     # Files of two folders may have one name.
     objects = [str(library.with_name(f"{i}-{unit.source.stem}.o")) for i, unit in enumerate(units)]
     compile_units = [
-        [*compiler, *flags, *unit.flags, *COMPILE_FLAGS, "-c", str(unit.source), "-o", target]
+        [
+            *compiler,
+            *flags,
+            *unit.flags,
+            *COMPILE_FLAGS,
+            f"-I{INCLUDE}",
+            "-c",
+            str(unit.source),
+            "-o",
+            target,
+        ]
         for unit, target in zip(units, objects, strict=True)
     ]
     return [*compile_units, [*compiler, "-shared", *objects, *openmp, "-o", str(library)]]

@@ -21,6 +21,30 @@ from mmbas.sliced.native.structures import (
 )
 
 
+class ConvValues:
+    """A convolution as the C interface takes it.
+
+    Args:
+        conv: Its normalisation is folded in.
+
+    Attributes:
+        struct: Points to tensors that live as long as this object.
+    """
+
+    def __init__(self, conv: nn.Conv2d) -> None:
+        bias = conv.weight.new_zeros(conv.out_channels) if conv.bias is None else conv.bias
+        self._weights, self._bias = _float32(conv.weight), _float32(bias)
+        self.struct = ConvStruct(
+            conv.in_channels,
+            conv.out_channels,
+            conv.kernel_size[0],
+            conv.stride[0],
+            conv.dilation[0],
+            address(self._weights),
+            address(self._bias),
+        )
+
+
 class CNetwork:
     """A backbone as the C interface takes it: convolutions with float32 weights, and how they join.
 
@@ -32,7 +56,8 @@ class CNetwork:
     """
 
     def __init__(self, description: Description) -> None:
-        self._tensors: list[Tensor] = []
+        self._kept: list[ConvValues] = []
+        self._gate_tensors: list[Tensor] = []
         stem = [self._conv(layer.conv) for layer in description.stem]
         outputs = sorted(description.out_indices)
         blocks = []
@@ -49,29 +74,15 @@ class CNetwork:
             blocks=(BlockStruct * len(blocks))(*blocks),
         )
 
-    def _address(self, tensor: Tensor) -> int:
-        kept = tensor.detach().to(torch.float32).contiguous()
-        self._tensors.append(kept)
-        return address(kept)
-
     def _conv(self, conv: nn.Conv2d) -> ConvStruct:
-        bias = conv.weight.new_zeros(conv.out_channels) if conv.bias is None else conv.bias
-        return ConvStruct(
-            conv.in_channels,
-            conv.out_channels,
-            conv.kernel_size[0],
-            conv.stride[0],
-            conv.dilation[0],
-            self._address(conv.weight),
-            self._address(bias),
-        )
+        self._kept.append(ConvValues(conv))
+        return self._kept[-1].struct
 
     def _gate(self, gate: ChannelGate) -> GateStruct:
+        tensors = [_float32(tensor) for tensor in folded_gate(copy.deepcopy(gate).float())]
+        self._gate_tensors += tensors
         return GateStruct(
-            gate.fc1.in_features,
-            gate.fc1.out_features,
-            gate.num_gates,
-            *map(self._address, folded_gate(copy.deepcopy(gate).float())),
+            gate.fc1.in_features, gate.fc1.out_features, gate.num_gates, *map(address, tensors)
         )
 
     def _block(self, block: Block) -> BlockStruct:
@@ -92,6 +103,10 @@ class CNetwork:
             if block.shortcut.pool is not None:
                 struct.pooling = block.shortcut.pool.kernel_size
         return struct
+
+
+def _float32(tensor: Tensor) -> Tensor:
+    return tensor.detach().to(torch.float32).contiguous()
 
 
 @torch.no_grad()

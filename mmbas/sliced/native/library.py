@@ -12,7 +12,7 @@ import torch
 
 from mmbas.backbones.description import UnsupportedError
 from mmbas.sliced.native.build import Unit, build_library
-from mmbas.sliced.native.instruction_sets import FLAGS, cpu_description, is_x86
+from mmbas.sliced.native.instruction_sets import FLAGS, is_x86
 from mmbas.sliced.native.structures import (
     INTERFACE,
     CallStruct,
@@ -24,6 +24,7 @@ from mmbas.sliced.native.structures import (
 VARIABLES = {torch.float32: "MMBAS_NATIVE_ISA", torch.bfloat16: "MMBAS_NATIVE_BF16_KERNELS"}
 FOLDERS = (
     Path(__file__).parent / "interface",
+    Path(__file__).parent / "runtime",
     Path(__file__).parent / "kernels",
     Path(__file__).parents[1] / "native_bf16" / "kernels",
 )
@@ -89,9 +90,8 @@ def available(dtype: torch.dtype) -> list[Kernels]:
 def chosen(dtype: torch.dtype) -> Kernels:
     """The kernels to use: those of the precision's environment variable, else the fastest that pay.
 
-    By name only: on x86 the generic ones, since without AVX2 PyTorch is faster; the portable ones
-    of bfloat16; and on Intel's CPUs those for AVX512_BF16, an instruction that these run at less
-    than half the rate of float32.
+    By name only: on x86 the generic ones, since without AVX2 PyTorch is faster, and those that
+    ``is_slow`` of interface/cpu.h names.
 
     Raises:
         UnsupportedError: If there are none.
@@ -103,14 +103,9 @@ def chosen(dtype: torch.dtype) -> Kernels:
         if wanted not in names:
             raise UnsupportedError(f"{VARIABLES[dtype]}={wanted} is not one of {', '.join(names)}")
         return names[wanted]
-    slow = {"portable"}
-    if is_x86():
-        slow.add("generic")
-    if "Intel" in cpu_description():
-        slow.add("avx512_bf16")
-    for name, kernels in names.items():
-        if name not in slow:
-            return kernels
-    if dtype == torch.bfloat16:
+    fastest = get_library().mmbas_fastest_kernels(dtype == torch.bfloat16)
+    if fastest < 0:
         raise UnsupportedError("the CPU has no bfloat16 that is faster than its float32")
-    raise UnsupportedError("the CPU has neither AVX-512 nor AVX2 with FMA")
+    if fastest == Kernels.GENERIC and is_x86():
+        raise UnsupportedError("the CPU has neither AVX-512 nor AVX2 with FMA")
+    return Kernels(fastest)

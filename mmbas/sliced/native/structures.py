@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-INTERFACE = 2  # MMBAS_INTERFACE
+INTERFACE = 3  # MMBAS_INTERFACE
 NONE = -1  # no gates, no output
 
 
@@ -98,7 +98,12 @@ class NetworkStruct(Structure):
 class OptionsStruct(Structure):
     """``MmbasOptions``."""
 
-    _fields_ = (("kernels", c_int32), ("unshared_bytes", c_int64))
+    _fields_ = (
+        ("kernels", c_int32),
+        ("unshared_bytes", c_int64),
+        ("copied", c_void_p),
+        ("context", c_void_p),
+    )
 
 
 class CallStruct(Structure):

@@ -37,6 +37,7 @@ class OpStruct(Structure):
         *((name, c_int32) for name in ("kind", "in_channels", "out_channels")),
         *((name, c_int32) for name in ("in_list", "out_list", "relu", "accumulate", "pool")),
         *((name, c_int32) for name in ("stride", "taps", "packed", "hidden", "tensor")),
+        ("align_corners", c_int32),
         ("num_lists", c_int32),
         ("list_starts", c_int32 * 2),
         ("list_ends", c_int32 * 2),

@@ -1,6 +1,7 @@
 """Why a backbone cannot be run by the native kernels."""
 
 import re
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -62,7 +63,9 @@ def test_kernels_are_ordered_and_can_be_lowered(dtype, monkeypatch):
 
 def test_the_generic_kernels_are_taken_on_x86_by_name_only(monkeypatch):
     monkeypatch.delenv(VARIABLES[torch.float32], raising=False)
+    compiled = SimpleNamespace(mmbas_fastest_kernels=lambda _: Kernels.GENERIC)
     monkeypatch.setattr(library, "available", lambda dtype: [Kernels.GENERIC])
+    monkeypatch.setattr(library, "get_library", lambda: compiled)
     monkeypatch.setattr(library, "is_x86", lambda: True)
     with pytest.raises(UnsupportedError, match="neither AVX-512 nor AVX2"):
         chosen(torch.float32)

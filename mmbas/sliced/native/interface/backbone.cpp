@@ -74,10 +74,15 @@ struct Shapes {
         }
     }
 
+    explicit Shapes(const MmbasHead &head) : average(head.average != 0) {
+        outputs.push_back({head.convs[head.num_convs - 1].out_channels, 0});
+    }
+
     struct Output {
         int channels;
         size_t num_strides;  // before it
     };
+    bool average = false;  // to one pixel
     std::vector<int> strides;
     std::vector<Output> outputs;
 };
@@ -85,8 +90,8 @@ struct Shapes {
 }  // namespace
 
 struct MmbasBackbone {
-    MmbasBackbone(const MmbasNetwork &network, std::unique_ptr<Engine> engine)
-        : shapes(network), engine(std::move(engine)) {}
+    MmbasBackbone(Shapes shapes, std::unique_ptr<Engine> engine)
+        : shapes(std::move(shapes)), engine(std::move(engine)) {}
 
     std::shared_ptr<Prepared> prepare(Size size, int threads);
 
@@ -160,16 +165,24 @@ Result guarded(Function function, Result failed) {
     return failed;
 }
 
-MmbasBackbone *create(const MmbasNetwork &network, const MmbasOptions &options) {
-    std::string reason = why_not(network);
+std::unique_ptr<Engine> make_engine(const MmbasNetwork &network, const MmbasOptions &options) {
+    return has_float32_kernels(options.kernels) ? make_float32_engine(network, options)
+                                                : make_bfloat16_engine(network, options);
+}
+
+std::unique_ptr<Engine> make_engine(const MmbasHead &head, const MmbasOptions &options) {
+    return make_head_engine(head, options);
+}
+
+template <class Described>
+MmbasBackbone *create(const Described &described, const MmbasOptions &options) {
+    std::string reason = why_not(described);
     if (!mmbas_can_run(options.kernels)) reason = "this CPU does not have the instructions";
     if (!reason.empty()) {
         fail(reason);
         return nullptr;
     }
-    auto engine = has_float32_kernels(options.kernels) ? make_float32_engine(network, options)
-                                                       : make_bfloat16_engine(network, options);
-    return new MmbasBackbone(network, std::move(engine));
+    return new MmbasBackbone(Shapes(described), make_engine(described, options));
 }
 
 }  // namespace
@@ -184,8 +197,20 @@ int mmbas_can_run(int32_t kernels) {
     return (has_float32_kernels(kernels) || has_bfloat16_kernels(kernels)) && cpu_has(kernels);
 }
 
+int32_t mmbas_fastest_kernels(int32_t bfloat16) {
+    for (int kernels = MMBAS_AMX; kernels >= MMBAS_GENERIC; kernels--) {
+        bool wanted = bfloat16 ? has_bfloat16_kernels(kernels) : has_float32_kernels(kernels);
+        if (wanted && cpu_has(kernels) && !is_slow(kernels)) return kernels;
+    }
+    return -1;
+}
+
 MmbasBackbone *mmbas_backbone_create(const MmbasNetwork *network, const MmbasOptions *options) {
     return guarded([&] { return create(*network, *options); }, (MmbasBackbone *)nullptr);
+}
+
+MmbasBackbone *mmbas_head_create(const MmbasHead *head, const MmbasOptions *options) {
+    return guarded([&] { return create(*head, *options); }, (MmbasBackbone *)nullptr);
 }
 
 void mmbas_backbone_destroy(MmbasBackbone *backbone) { delete backbone; }
@@ -209,6 +234,7 @@ int mmbas_backbone_output_shape(const MmbasBackbone *backbone, int32_t output, i
     Size size = {height, width};
     for (size_t i = 0; i < shapes.outputs[output].num_strides; i++)
         size = strided(size, shapes.strides[i]);
+    if (shapes.average) size = {1, 1};
     shape[0] = shapes.outputs[output].channels;
     shape[1] = size.height;
     shape[2] = size.width;

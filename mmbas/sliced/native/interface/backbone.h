@@ -13,7 +13,7 @@
 extern "C" {
 #endif
 
-#define MMBAS_INTERFACE 2  // counted up with each change of this file
+#define MMBAS_INTERFACE 3  // counted up with each change of this file
 
 // A convolution with square kernel of odd size, padding `dilation * (kernel / 2)`, normalisation
 // folded in. Shapes: weights (out, in, kernel, kernel), bias (out).
@@ -57,6 +57,18 @@ typedef struct {
     const MmbasBlock *blocks;
 } MmbasNetwork;
 
+// What a task makes of the last feature map, in float32. The map is averaged to one pixel where
+// asked for. Pyramid pooling averages it to so many windows per side, convolves, resizes back
+// (bilinear) and puts the results behind the map's channels. Then come the convolutions, of stride
+// 1, with ReLU after each but the last.
+typedef struct {
+    int32_t average, align_corners;
+    int32_t num_pools, num_convs;
+    int32_t pool_sizes[8];
+    MmbasConv pools[8];  // 1x1, ReLU after each
+    const MmbasConv *convs;
+} MmbasHead;
+
 // One batch. Tensors are contiguous float32: images (N, C, H, W), outputs (N, C', H', W'),
 // logits and forced logits (N, gates), one for each block with a gate.
 typedef struct {
@@ -83,6 +95,10 @@ typedef struct {
     // Feature maps of float32 that together take more bytes share memory, which costs clearing it;
     // -1 is a bound that is seldom passed. Those of bfloat16 share memory always.
     int64_t unshared_bytes;
+    // Null, or called while a network is created, with the first weight that has not been copied:
+    // those of blocks before have.
+    void (*copied)(void *context, const float *next);
+    void *context;
 } MmbasOptions;
 
 typedef struct MmbasBackbone MmbasBackbone;
@@ -93,8 +109,15 @@ int mmbas_interface(void);
 // Whether the library has these kernels, and this CPU, operating system and process can run them.
 int mmbas_can_run(int32_t kernels);
 
+// The fastest of float32 or bfloat16 that this CPU runs; -1 if none is faster than float32.
+int32_t mmbas_fastest_kernels(int32_t bfloat16);
+
 // Copies and packs the weights. Null if the description is not one that can be run.
 MmbasBackbone *mmbas_backbone_create(const MmbasNetwork *network, const MmbasOptions *options);
+
+// The same for a head. Its images are feature maps, its one output is the logits; kernels are those
+// of float32.
+MmbasBackbone *mmbas_head_create(const MmbasHead *head, const MmbasOptions *options);
 
 void mmbas_backbone_destroy(MmbasBackbone *backbone);
 

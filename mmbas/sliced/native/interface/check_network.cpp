@@ -98,3 +98,25 @@ std::string why_not(const MmbasNetwork &network) {
     }
     return outputs == network.num_outputs ? "" : "the number of outputs is not that of the blocks";
 }
+
+std::string why_not(const MmbasHead &head) {
+    if (head.num_convs < 1 || head.num_convs > 16 || !head.convs)
+        return "a head has no convolution";
+    if (head.num_pools < 0 || head.num_pools > 8) return "a head has more than 8 pools";
+    int channels = head.num_pools ? head.pools[0].in_channels : head.convs[0].in_channels;
+    const int map_channels = channels;
+    for (int i = 0; i < head.num_pools; i++) {
+        const MmbasConv &conv = head.pools[i];
+        if (!is_conv(conv) || conv.kernel != 1 || conv.stride != 1 ||
+            conv.in_channels != map_channels || head.pool_sizes[i] < 1 || head.pool_sizes[i] > 64)
+            return "a pool of a head is not covered";
+        channels += conv.out_channels;
+    }
+    for (int i = 0; i < head.num_convs; i++) {
+        const MmbasConv &conv = head.convs[i];
+        if (!is_conv(conv) || conv.stride != 1 || conv.in_channels != channels)
+            return "a convolution of a head is not covered";
+        channels = conv.out_channels;
+    }
+    return "";
+}

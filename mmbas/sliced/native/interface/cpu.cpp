@@ -47,6 +47,11 @@ struct Features {
     }
 };
 
+bool is_intel() {
+    unsigned a, b, c, d;
+    return __get_cpuid(0, &a, &b, &c, &d) && b == signature_INTEL_ebx;
+}
+
 const Features &features() {
     static const Features found;
     return found;
@@ -65,6 +70,11 @@ bool cpu_has(int kernels) {
         default: return false;
     }
 }
+
+bool is_slow(int kernels) {
+    return kernels == MMBAS_PORTABLE || (kernels == MMBAS_AVX512_BF16 && is_intel());
+}
 #else
 bool cpu_has(int kernels) { return kernels == MMBAS_GENERIC || kernels == MMBAS_PORTABLE; }
+bool is_slow(int kernels) { return kernels == MMBAS_PORTABLE; }
 #endif

@@ -34,6 +34,8 @@ std::unique_ptr<Engine> make_float32_engine(const MmbasNetwork &network,
 std::unique_ptr<Engine> make_bfloat16_engine(const MmbasNetwork &network,
                                              const MmbasOptions &options);
 
+std::unique_ptr<Engine> make_head_engine(const MmbasHead &head, const MmbasOptions &options);
+
 // Whether the library was compiled with them.
 bool has_float32_kernels(int kernels);
 bool has_bfloat16_kernels(int kernels);

@@ -37,10 +37,7 @@ int64_t scratch_floats(const Draft &draft, int threads) {
 
 class Float32Plan : public SizedPlan {
    public:
-    Float32Plan(const NetworkLayers &network, Size size, int threads, int64_t unshared_floats,
-                RunImage run)
-        : run_(run) {
-        Draft draft = draft_steps(network, size);
+    Float32Plan(Draft draft, int threads, int64_t unshared_floats, RunImage run) : run_(run) {
         layout_.list_stride = round_up(1 + draft.max_channels + kLookAhead, kMaxLanes);
         layout_.pools = kMaxLists * layout_.list_stride;
         layout_.pool_stride = (int64_t)draft.max_channels * kMaxLanes;
@@ -77,8 +74,9 @@ class Float32Plan : public SizedPlan {
             op.in_grid = step.source->grid();
         }
         if (step.target) {  // splitting writes phase by phase, all else channel by channel
-            op.out_offset = step.target->offset;
             op.out_grid = step.target->grid(op.kind == kSplit);
+            op.out_offset = step.target->offset +
+                            (int64_t)step.first_channel * op.out_grid.channel_stride;
             op.mask = mask(step.target->level->size);
         }
         if (step.conv) {
@@ -115,7 +113,7 @@ class Float32Plan : public SizedPlan {
 
 std::string Float32Plan::describe(int step) const {
     static const char *const kNames[] = {"split", "conv", "max pool", "average pool",
-                                         "subsample", "gate", "output", "clear"};
+                                         "subsample", "gate", "output", "clear", "windows", "resize"};
     if (step < 0 || step >= (int64_t)ops_.size()) return "";
     const Op &op = ops_[step];
     std::string text = kNames[op.kind];
@@ -127,20 +125,23 @@ std::string Float32Plan::describe(int step) const {
            "x" + std::to_string(op.out_grid.width);
 }
 
+// `Layers` are those of a network or of a head.
+template <class Layers>
 class Float32Engine : public Engine {
    public:
-    Float32Engine(const MmbasNetwork &network, const MmbasOptions &options)
-        : layers_(network), run_(run_function(options.kernels)) {
+    Float32Engine(Layers layers, const MmbasOptions &options)
+        : layers_(std::move(layers)), run_(run_function(options.kernels)) {
         int64_t bytes = options.unshared_bytes < 0 ? kUnsharedBytes : options.unshared_bytes;
         unshared_floats_ = bytes / (int64_t)sizeof(float);
     }
     std::unique_ptr<SizedPlan> plan(Size size, int threads) const override {
-        return std::make_unique<Float32Plan>(layers_, size, threads, unshared_floats_, run_);
+        return std::make_unique<Float32Plan>(draft_steps(layers_, size), threads,
+                                             unshared_floats_, run_);
     }
     int64_t weight_bytes() const override { return layers_.bytes(); }
 
    private:
-    NetworkLayers layers_;
+    Layers layers_;
     RunImage run_;
     int64_t unshared_floats_;
 };
@@ -152,5 +153,10 @@ bool has_float32_kernels(int kernels) { return f32::run_function(kernels) != nul
 
 std::unique_ptr<Engine> make_float32_engine(const MmbasNetwork &network,
                                             const MmbasOptions &options) {
-    return std::make_unique<f32::Float32Engine>(network, options);
+    return std::make_unique<f32::Float32Engine<f32::NetworkLayers>>(
+        f32::NetworkLayers(network, options), options);
+}
+
+std::unique_ptr<Engine> make_head_engine(const MmbasHead &head, const MmbasOptions &options) {
+    return std::make_unique<f32::Float32Engine<f32::HeadLayers>>(f32::HeadLayers(head), options);
 }

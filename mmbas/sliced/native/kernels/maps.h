@@ -108,6 +108,72 @@ static void run_max_pool(const Op &op, const Team &team) {
     }
 }
 
+// Window i of n over `size` pixels; neighbours may share a pixel.
+static Range window(int64_t i, int64_t n, int64_t size) {
+    return {i * size / n, div_up((i + 1) * size, n)};
+}
+
+static void run_windows(const Op &op, const Team &team) {
+    const Grid &from = op.in_grid, &to = op.out_grid;
+    team.check_planes(op.in_offset, from, op.in_channels);
+    team.check_planes(op.out_offset, to, op.out_channels);
+    Range share = team.share(op.out_channels);
+    for (int64_t c = share.begin; c < share.end; c++) {
+        const float *in = team.floats(op.in_offset) + c * from.channel_stride;
+        float *out = team.floats(op.out_offset) + c * to.channel_stride;
+        for (int y = 0; y < to.height; y++) {
+            for (int x = 0; x < to.width; x++) {
+                Range rows = window(y, to.height, from.height);
+                Range columns = window(x, to.width, from.width);
+                float total = 0;
+                for (int64_t i = rows.begin; i < rows.end; i++)
+                    for (int64_t j = columns.begin; j < columns.end; j++)
+                        total += row_of(in, from, i)[j];
+                int64_t pixels = (rows.end - rows.begin) * (columns.end - columns.begin);
+                out[(int64_t)y * to.pitch + x] = total / pixels;
+            }
+        }
+    }
+}
+
+// Two neighbouring positions and the weight of the second.
+struct Between {
+    int first, second;
+    float weight;
+};
+
+static Between between(int i, int size, int out_size, bool align_corners) {
+    float position = 0;
+    if (!align_corners) position = ((float)i + 0.5f) * ((float)size / (float)out_size) - 0.5f;
+    else if (out_size > 1) position = (float)i * ((float)(size - 1) / (float)(out_size - 1));
+    if (position < 0) position = 0;
+    int first = (int)position < size - 1 ? (int)position : size - 1;
+    return {first, first < size - 1 ? first + 1 : first, position - (float)first};
+}
+
+static void run_resize(const Op &op, const Team &team) {
+    const Grid &from = op.in_grid, &to = op.out_grid;
+    team.check_planes(op.in_offset, from, op.in_channels);
+    team.check_planes(op.out_offset, to, op.out_channels);
+    Range share = team.share(op.out_channels);
+    for (int64_t c = share.begin; c < share.end; c++) {
+        const float *in = team.floats(op.in_offset) + c * from.channel_stride;
+        float *out = team.floats(op.out_offset) + c * to.channel_stride;
+        for (int y = 0; y < to.height; y++) {
+            Between rows = between(y, from.height, to.height, op.align_corners);
+            const float *above = row_of(in, from, rows.first);
+            const float *below = row_of(in, from, rows.second);
+            for (int x = 0; x < to.width; x++) {
+                Between columns = between(x, from.width, to.width, op.align_corners);
+                float w = columns.weight;
+                float top = above[columns.first] * (1 - w) + above[columns.second] * w;
+                float bottom = below[columns.first] * (1 - w) + below[columns.second] * w;
+                out[(int64_t)y * to.pitch + x] = top * (1 - rows.weight) + bottom * rows.weight;
+            }
+        }
+    }
+}
+
 static void run_output(const Op &op, const Team &team, float *tensor) {
     const Grid &grid = op.in_grid;
     assert(tensor);

@@ -43,6 +43,8 @@ enum Kind : int32_t {
     kGate,       // channel sums -> logits and lists of open channels
     kOutput,     // planes -> contiguous tensor
     kClear,      // memory that another feature map has used: zeros from out_offset up to in_offset
+    kWindows,    // planes -> planes, averages over windows that cover the map
+    kResize,     // planes -> planes of another size, bilinear
 };
 
 struct Grid {
@@ -61,6 +63,7 @@ struct Op {
     int32_t packed;     // weights are in blocks of kRows outputs
     int32_t hidden;     // of a gate: neurons of its first layer
     int32_t tensor;     // kOutput, kGate: which; kSplit: -1 reads planes
+    int32_t align_corners;  // kResize: corner pixels lie on each other, not corners of pixels
     int32_t num_lists;  // of a gate: lists that it fills, from which of its gates
     int32_t list_starts[2], list_ends[2];
     Grid in_grid, out_grid;

@@ -17,6 +17,8 @@ void run_op(const Op &op, const Team &team, const MmbasCall &call, int64_t image
         case kAvgPool: return run_avg_pool(op, team);
         case kSubsample: return run_subsample(op, team);
         case kClear: return run_clear(op, team);
+        case kWindows: return run_windows(op, team);
+        case kResize: return run_resize(op, team);
         case kGate: {
             int64_t first = image * op.out_channels;
             const float *forced = call.forced[op.tensor];

@@ -25,13 +25,13 @@ struct Target {
 
 class Writer {
    public:
-    Writer(const NetworkLayers &network, Draft &draft) : network_(network), draft_(draft) {}
+    explicit Writer(Draft &draft) : draft_(draft) {}
 
-    Value stem(Size size) {
-        Value x = image(network_.stem[0].shape, size);
-        for (size_t i = 0; i < network_.stem.size(); i++)
-            x = conv(network_.stem[i], x, {"stem " + std::to_string(i), nullptr, true});
-        return network_.max_pool ? max_pool(x) : x;
+    Value stem(const NetworkLayers &network, Size size) {
+        Value x = image(network.stem[0].shape, size);
+        for (size_t i = 0; i < network.stem.size(); i++)
+            x = conv(network.stem[i], x, {"stem " + std::to_string(i), nullptr, true});
+        return network.max_pool ? max_pool(x) : x;
     }
 
     Value block(const BlockLayers &block, const Value &x) {
@@ -45,6 +45,15 @@ class Writer {
                          {"inner " + std::to_string(i), nullptr, true, lists[i]});
         Value out = block.shape.shortcut == MMBAS_IDENTITY ? x : shortcut(block, x);
         return conv(block.convs[last], inner, {"", &out, true});
+    }
+
+    void head(const HeadLayers &head, Size size) {
+        Value x = pyramid(head, size);
+        if (head.shape.average) x = windows(x, 1);
+        for (size_t i = 0; i < head.convs.size(); i++)
+            x = conv(head.convs[i], x, {"head " + std::to_string(i % 2), nullptr,
+                                        i + 1 < head.convs.size()});
+        output(0, x);
     }
 
     void output(int number, const Value &x) {
@@ -75,6 +84,38 @@ class Writer {
         op.in_grid = {size.height, size.width, size.width, size.height * size.width};
         FeatureMap *target = split_map(conv, conv.in_channels, size);
         return {target, conv.in_channels, &draft_.add({op, nullptr, target})};
+    }
+
+    // The features, and behind their channels those of the pyramid.
+    Value pyramid(const HeadLayers &head, Size size) {
+        const std::vector<ConvLayer> &pools = head.pools;
+        int channels = pools.empty() ? head.convs[0].shape.in_channels : pools[0].shape.in_channels;
+        MmbasConv whole = {};
+        whole.in_channels = channels;
+        whole.stride = 1;
+        const Value x = image(whole, size);
+        for (size_t i = 0; i < pools.size(); i++) {
+            Value pooled = windows(x, head.shape.pool_sizes[i]);
+            pooled = conv(pools[i], pooled, {"pyramid", nullptr, true});
+            Op op = {};
+            op.kind = kResize;
+            op.in_channels = op.out_channels = pooled.channels;
+            op.align_corners = head.shape.align_corners;
+            Step step = {op, pooled.map, map("input", channels + pooled.channels, size)};
+            step.first_channel = channels;
+            draft_.add(step);
+            channels += pooled.channels;
+        }
+        return {x.map, channels, x.step};
+    }
+
+    // Averages over so many windows per side.
+    Value windows(const Value &x, int count) {
+        Op op = {};
+        op.kind = kWindows;
+        op.in_channels = op.out_channels = x.channels;
+        FeatureMap *target = map("windows", x.channels, {count, count});
+        return {target, x.channels, &draft_.add({op, x.map, target})};
     }
 
     // The phases of `x` that a convolution of stride 2 reads.
@@ -164,7 +205,6 @@ class Writer {
         draft_.add({op, x.map, nullptr, nullptr, &block.gate[0]});
     }
 
-    const NetworkLayers &network_;
     Draft &draft_;
     int num_gates_ = 0, stream_ = 0;
 };
@@ -179,12 +219,18 @@ Step &Draft::add(const Step &step) {
 
 Draft draft_steps(const NetworkLayers &network, Size size) {
     Draft draft;
-    Writer writer(network, draft);
-    Value x = writer.stem(size);
+    Writer writer(draft);
+    Value x = writer.stem(network, size);
     for (const BlockLayers &block : network.blocks) {
         x = writer.block(block, x);
         if (block.shape.output >= 0) writer.output(block.shape.output, x);
     }
+    return draft;
+}
+
+Draft draft_steps(const HeadLayers &head, Size size) {
+    Draft draft;
+    Writer(draft).head(head, size);
     return draft;
 }
 

@@ -12,6 +12,7 @@ struct Step {
     FeatureMap *target = nullptr;  // null for an output tensor and for a gate
     const ConvLayer *conv = nullptr;
     const GateLayer *gate = nullptr;
+    int first_channel = 0;  // of the target's planes
 };
 
 // The steps for one image size.
@@ -24,5 +25,6 @@ struct Draft {
 };
 
 Draft draft_steps(const NetworkLayers &network, Size size);
+Draft draft_steps(const HeadLayers &head, Size size);
 
 }  // namespace f32

@@ -11,6 +11,16 @@ float *append(float *to, const float *from, int64_t count) {
     return to + count;
 }
 
+// Blocks of kRows outputs, which have `row` weights each; `to` is zero where there is no output.
+void pack(const MmbasConv &conv, int64_t row, float *to) {
+    for (int64_t first = 0; first < conv.out_channels; first += kRows) {
+        const int64_t left = conv.out_channels - first, outputs = left < kRows ? left : kRows;
+        const float *from = conv.weights + first * row;
+        for (int64_t i = 0; i < row; i++, to += kRows)
+            for (int64_t o = 0; o < outputs; o++) to[o] = from[o * row + i];
+    }
+}
+
 int64_t sum_bytes(const std::vector<ConvLayer> &layers) {
     int64_t bytes = 0;
     for (const ConvLayer &layer : layers) bytes += layer.memory.bytes();
@@ -27,12 +37,8 @@ ConvLayer::ConvLayer(const MmbasConv &conv, bool gated_outputs)
     num_weights = rows * row;
     memory = Buffer((num_weights + conv.out_channels) * (int64_t)sizeof(float));
     float *to = (float *)memory.data();
-    for (int64_t o = 0; o < conv.out_channels; o++) {
-        const float *from = conv.weights + o * row;
-        if (!packed) append(to + o * row, from, row);
-        float *block = to + o / kRows * kRows * row + o % kRows;
-        for (int64_t i = 0; packed && i < row; i++) block[i * kRows] = from[i];
-    }
+    if (packed) pack(conv, row, to);
+    else append(to, conv.weights, num_weights);
     append(to + num_weights, conv.bias, conv.out_channels);
     shape.weights = shape.bias = nullptr;
 }
@@ -64,9 +70,21 @@ int64_t BlockLayers::bytes() const {
     return bytes;
 }
 
-NetworkLayers::NetworkLayers(const MmbasNetwork &network) : max_pool(network.max_pool != 0) {
+HeadLayers::HeadLayers(const MmbasHead &head) : shape(head) {
+    for (int i = 0; i < head.num_pools; i++) pools.emplace_back(head.pools[i], false);
+    for (int i = 0; i < head.num_convs; i++) convs.emplace_back(head.convs[i], false);
+}
+
+int64_t HeadLayers::bytes() const { return sum_bytes(pools) + sum_bytes(convs); }
+
+NetworkLayers::NetworkLayers(const MmbasNetwork &network, const MmbasOptions &options)
+    : max_pool(network.max_pool != 0) {
     for (int i = 0; i < network.num_stem; i++) stem.emplace_back(network.stem[i], false);
-    for (int i = 0; i < network.num_blocks; i++) blocks.emplace_back(network.blocks[i]);
+    for (int i = 0; i < network.num_blocks; i++) {
+        const MmbasBlock &block = network.blocks[i];
+        if (options.copied) options.copied(options.context, block.convs[0].weights);
+        blocks.emplace_back(block);
+    }
 }
 
 int64_t NetworkLayers::bytes() const {

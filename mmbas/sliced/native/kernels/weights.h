@@ -39,8 +39,16 @@ struct BlockLayers {
     std::vector<GateLayer> gate;      // none or one
 };
 
+struct HeadLayers {
+    explicit HeadLayers(const MmbasHead &head);
+    int64_t bytes() const;
+
+    MmbasHead shape;  // its pointers are not used
+    std::vector<ConvLayer> pools, convs;
+};
+
 struct NetworkLayers {
-    explicit NetworkLayers(const MmbasNetwork &network);
+    NetworkLayers(const MmbasNetwork &network, const MmbasOptions &options);
     int64_t bytes() const;
 
     bool max_pool;

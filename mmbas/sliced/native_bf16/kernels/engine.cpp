@@ -37,7 +37,8 @@ class Bfloat16Plan : public SizedPlan {
 
 class Bfloat16Engine : public Engine {
    public:
-    Bfloat16Engine(const MmbasNetwork &network, RunImage run) : layers_(network), run_(run) {}
+    Bfloat16Engine(const MmbasNetwork &network, const MmbasOptions &options)
+        : layers_(network, options), run_(run_function(options.kernels)) {}
     std::unique_ptr<SizedPlan> plan(Size size, int threads) const override {
         return std::make_unique<Bfloat16Plan>(make_plan(layers_, size, threads), run_);
     }
@@ -54,5 +55,5 @@ bool has_bfloat16_kernels(int kernels) { return run_function(kernels) != nullptr
 
 std::unique_ptr<Engine> make_bfloat16_engine(const MmbasNetwork &network,
                                              const MmbasOptions &options) {
-    return std::make_unique<Bfloat16Engine>(network, run_function(options.kernels));
+    return std::make_unique<Bfloat16Engine>(network, options);
 }

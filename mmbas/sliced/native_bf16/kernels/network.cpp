@@ -35,7 +35,7 @@ BlockLayers pack_block(const MmbasBlock &block) {
 
 }  // namespace
 
-NetworkLayers::NetworkLayers(const MmbasNetwork &network)
+NetworkLayers::NetworkLayers(const MmbasNetwork &network, const MmbasOptions &options)
     : max_pool(network.max_pool != 0), num_outputs(network.num_outputs), num_gates(0) {
     for (int i = 0; i < network.num_stem; i++) {
         const MmbasConv &conv = network.stem[i];
@@ -43,6 +43,7 @@ NetworkLayers::NetworkLayers(const MmbasNetwork &network)
         stem.push_back(layer(conv, std::move(packed)));
     }
     for (int i = 0; i < network.num_blocks; i++) {
+        if (options.copied) options.copied(options.context, network.blocks[i].convs[0].weights);
         blocks.push_back(pack_block(network.blocks[i]));
         num_gates += network.blocks[i].has_gate != 0;
     }

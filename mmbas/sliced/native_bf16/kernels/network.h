@@ -18,7 +18,7 @@ struct BlockLayers {
 };
 
 struct NetworkLayers {
-    explicit NetworkLayers(const MmbasNetwork &network);
+    NetworkLayers(const MmbasNetwork &network, const MmbasOptions &options);
 
     bool max_pool;
     int num_outputs, num_gates;
