@@ -1,5 +1,6 @@
 """The pages of docs/: each is in the menu, the generated ones are up to date, the site builds."""
 
+import fnmatch
 import importlib.util
 import re
 import runpy
@@ -41,6 +42,20 @@ def test_every_link_between_the_texts_leads_somewhere():
             if "://" not in target and not (text.parent / target).exists():
                 wrong.append(f"{text.relative_to(ROOT)}: {target}")
     assert not wrong, "\n".join(wrong)
+
+
+def test_every_tool_is_on_the_page_of_commands():
+    page = (DOCS / "commands.md").read_text(encoding="utf-8")
+    tools = {path.name for path in (ROOT / "tools").iterdir() if path.suffix in (".py", ".sh")}
+    assert {tool for tool in tools if tool not in page} == set()
+
+
+def test_every_page_is_in_a_menu():
+    for menu in (DOCS / "index.md", DOCS / "api" / "index.md"):
+        entries = re.findall(r"^[\w*./-]+$", menu.read_text(encoding="utf-8"), re.MULTILINE)
+        pages = {path.stem for path in menu.parent.glob("*.md")} - {"index"}
+        missing = {p for p in pages if not any(fnmatch.fnmatch(p, entry) for entry in entries)}
+        assert missing == set(), f"add them to a toctree of {menu}"
 
 
 @pytest.mark.slow
