@@ -97,7 +97,7 @@ def test_an_unknown_name_is_refused_with_the_known_ones():
 
 def test_a_packed_network_is_the_trained_one_in_half_precision(tmp_path, monkeypatch):
     config = write_config(tmp_path)
-    content = networks_content(config, tmp_path / "trained.pth")
+    content = trained(config, tmp_path / "trained.pth")
     monkeypatch.setattr(networks, "WEIGHTS", tmp_path)
     out = tmp_path / "out.json"
     call_tool("pack_weights", config, tmp_path / "trained.pth", "mine", "--out-json", out)
@@ -108,14 +108,24 @@ def test_a_packed_network_is_the_trained_one_in_half_precision(tmp_path, monkeyp
         torch.testing.assert_close(model.state_dict()[key], value, rtol=1e-3, atol=1e-6)
 
 
+def test_a_network_that_learned_from_a_teacher_needs_none_any_more(tmp_path, monkeypatch):
+    config = ROOT / "configs" / "resnet20_target-macs_cifar10.py"
+    alone = tmp_path / "alone.py"
+    alone.write_text(f"_base_ = '{config}'\nmodel = dict(teacher=None, init_cfg=None)\n")
+    trained(alone, tmp_path / "trained.pth")
+    monkeypatch.setattr(networks, "WEIGHTS", tmp_path)
+    call_tool("pack_weights", config, tmp_path / "trained.pth", "student")
+    assert named_gates(networks.load("student"))
+
+
 def test_a_checkpoint_without_classes_is_refused(tmp_path):
     config = write_config(tmp_path)
-    networks_content(config, tmp_path / "bare.pth", meta={})
+    trained(config, tmp_path / "bare.pth", meta={})
     error = error_of("pack_weights", config, tmp_path / "bare.pth", "mine")
     assert "expected the names of the classes" in error
 
 
-def networks_content(config, path, meta=None):
+def trained(config, path, meta=None):
     """A checkpoint as a training writes it, with random weights."""
     meta = dict(dataset_meta=dict(classes=tuple("0123456789"))) if meta is None else meta
     content = {"meta": meta, "state_dict": build_model(config).state_dict()}
