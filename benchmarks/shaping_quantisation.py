@@ -59,7 +59,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--data", choices=["digits", "cifar10"], default="digits")
     parser.add_argument("--folder", type=Path, help="of CIFAR-10: train/CLASS/*, test/CLASS/*")
     parser.add_argument("--per-class", type=int, default=400, help="training images of CIFAR-10")
-    parser.add_argument("--image-size", type=int, default=16, help="of the digits")
+    parser.add_argument("--image-size", type=int, default=8, help="of the digits")
     parser.add_argument("--epochs", type=int, default=15)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--loss-weight", type=float, default=1.0, help="of both shaping losses")
