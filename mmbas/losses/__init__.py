@@ -1,6 +1,7 @@
 """Losses that shape and price the gates."""
 
 from mmbas.losses.batch_shaping.composed_priors import EmpiricalPrior, MixturePrior
+from mmbas.losses.batch_shaping.feature_loss import shaping_loss
 from mmbas.losses.batch_shaping.learned_prior import LearnedPrior
 from mmbas.losses.batch_shaping.line_priors import LaplacePrior, NormalPrior
 from mmbas.losses.batch_shaping.loss import (
@@ -16,12 +17,12 @@ from mmbas.losses.batch_shaping.priors import (
     UniformPrior,
 )
 from mmbas.losses.density_bounds_loss import DensityBoundsLoss
+from mmbas.losses.feature_shaping_loss import ShapingLoss
 from mmbas.losses.features import match_modules, record_features
 from mmbas.losses.gate_l0_loss import GateL0Loss, gate_l0_loss
 from mmbas.losses.gate_l1_loss import GateL1Loss
 from mmbas.losses.gate_loss import GateBatch, GateLoss, PerGateLoss
 from mmbas.losses.policy_gradient_loss import PolicyGradientLoss
-from mmbas.losses.shaping_loss import ShapingLoss, shaping_loss
 from mmbas.losses.target_macs_loss import TargetMACsLoss, macs_fraction
 from mmbas.losses.target_rate_loss import TargetRateLoss
 

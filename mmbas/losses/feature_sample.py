@@ -80,14 +80,14 @@ class FeatureSampler:
         rows = self._channels_first(feature)  # (N, C, positions)
         num_images, num_channels, num_positions = rows.shape
         part = part_of_batch(num_images, shared=shared)
+        if self.max_channels is not None:  # first: whole channels are copied fast
+            rows = _select(rows, 1, spread(num_channels, self.max_channels, generator))
         each = max(1, self.max_values // max(1, part.total))
         rows = _select(rows, 2, spread(num_positions, each, generator))
         images = spread(part.total, self.max_values, generator)
         if images is not None:
             own = images[(images >= part.first) & (images < part.first + part.number)]
             rows = _select(rows, 0, own - part.first)
-        if self.max_channels is not None:
-            rows = _select(rows, 1, spread(num_channels, self.max_channels, generator))
         values = rows.transpose(0, 1).flatten(1)  # each distribution's values side by side
         if values.data_ptr() == feature.data_ptr():
             values = values.clone()

@@ -131,6 +131,15 @@ class LearnedPrior(nn.Module):
             for name, domain in self.prior.learnable.items()
         }
 
+    def fixed(self, number: int) -> Prior:
+        """The prior that a set of parameters is now.
+
+        Args:
+            number: Number of the layer, feature or gate.
+        """
+        values = {name: each[number].item() for name, each in self.parameters_now().items()}
+        return type(self.prior)(**values)
+
     def gate_cdf(self, logits: Tensor, owners: Tensor) -> Tensor:
         """CDF at gate logits.
 

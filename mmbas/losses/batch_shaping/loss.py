@@ -60,7 +60,7 @@ def batch_shaping_reference(gate_logits: Tensor, prior: Prior) -> Tensor:
 
 def batch_shaping_loss(
     gate_logits: Tensor,
-    prior: Prior,
+    prior: Prior | LearnedPrior,
     *,
     other_logits: Tensor | None = None,
     min_density: float = 0.0,

@@ -110,6 +110,7 @@ def test_every_layer_has_its_own_parameters():
         "prior.raw.temperature": (2,),
     }
     loss.prior.raw["prob"].data = torch.tensor([0.3, 0.7]).logit()
+    assert loss.prior.fixed(1).prob == pytest.approx(0.7)
     layers = [torch.randn(9, 2), torch.randn(9, 3)]
     terms = loss.terms([GateOutput(layer, layer) for layer in layers], lambda: 0)
     priors = [RelaxedBernoulliPrior(prob, 0.5) for prob in (0.3, 0.7)]

@@ -14,64 +14,19 @@ import torch
 from torch import Tensor, nn
 
 from mmbas.losses.batch_shaping.distance import Distance, build_target, check_batch
+from mmbas.losses.batch_shaping.feature_loss import ADVICE
 from mmbas.losses.batch_shaping.gather import gather_batch
 from mmbas.losses.batch_shaping.learned_prior import LearnedPrior
 from mmbas.losses.batch_shaping.optional_state import StepCount
 from mmbas.losses.batch_shaping.prior import Prior, at_least_float32
 from mmbas.losses.batch_shaping.queue import LogitQueue
-from mmbas.losses.feature_sample import FeatureSample, FeatureSampler
+from mmbas.losses.feature_sample import FeatureSample, FeatureSampler, spread
 from mmbas.losses.features import check_all_ran, match_modules, record_features
 from mmbas.losses.gate_loss import REDUCTIONS, GateLoss
 from mmbas.registry import MODELS
 
 SEED_STRIDE = 1_000_003  # torch's generator on the CPU reads 32 bits of a seed
 FORMS = ("values", "logits")
-ADVICE = "use a larger batch, ShapingLoss with gather=True (several processes) or queue_size > 0"
-
-
-def shaping_loss(
-    values: Tensor,
-    prior: Prior,
-    *,
-    other_values: Tensor | None = None,
-    min_density: float = 0.0,
-    handle_ties: bool = False,
-) -> Tensor:
-    """Cramer-von-Mises distance of each column's distribution to a prior.
-
-    loss_g = 1/N sum_i ( i/(N+1) - F(x_(i)) )^2,  x_(1) <= ... <= x_(N)
-
-    Args:
-        values: Shape (N, G), any real value; N >= 2.
-        prior: Distribution of the values.
-        other_values: Shape (R, G), values that the batch is ranked among, without gradient; N may
-            then be 1.
-        min_density: Least density f(x) in the gradient ``2/N f(x) (F(x) - i/(N+1))``; the loss
-            stays the same. With 0 values where the prior has almost no mass hardly move. The
-            authors' published code has 0.001.
-        handle_ties: Equal values share the highest of their ranks, instead of taking them in the
-            order of the batch.
-
-    Returns:
-        Loss per column, shape (G,), >= 0; float32 for float32 and half precision.
-
-    Raises:
-        ValueError: If values is not 2-D, has too few rows, other_values has another number of
-            columns, or min_density is out of range.
-
-    Example:
-        >>> import torch
-        >>> from mmbas.losses import NormalPrior, shaping_loss
-        >>> spread_out, equal = [-1.0, 0.0, 1.0], [0.1, 0.1, 0.1]
-        >>> shaping_loss(torch.tensor([spread_out, equal]).t(), NormalPrior())
-        tensor([0.0056, 0.0433])
-
-    Source:
-        Bejnordi et al., ICLR 2020, eq. 2.
-    """
-    check_batch("values", values, other_values, advice=ADVICE)
-    distance = Distance(of_gates=False, min_density=min_density, handle_ties=handle_ties)
-    return distance(values, prior, others=other_values)
 
 
 @MODELS.register_module()
@@ -91,11 +46,13 @@ class ShapingLoss(GateLoss):
             ``gather`` that is the number over all processes.
         max_channels: Most channels of a feature in one step, others follow in later steps; None
             takes all. With ``queue_size`` all are taken.
+        max_features: Most features in one step, others follow in later steps; None takes all. Each
+            feature costs as much memory traffic in the backward pass as a ReLU.
         loss_weight: Factor of the loss, >= 0.
         reduction: Way from the losses of single distributions to one number: ``'layer_mean'``,
             mean over the channels of a feature, summed over features; ``'sum'`` over all;
-            ``'mean'`` over all, as in the authors' published code. Channels that are not taken
-            count as the others do on average.
+            ``'mean'`` over all, as in the authors' published code. Channels and features that are
+            not taken count as the others do on average.
         gather: See :class:`BatchShapingLoss`.
         queue_size: See the same; in values of each distribution.
         min_density: See :func:`shaping_loss`.
@@ -133,6 +90,7 @@ class ShapingLoss(GateLoss):
         channel_dim: int = 1,
         max_values: int = 4096,
         max_channels: int | None = 32,
+        max_features: int | None = 16,
         loss_weight: float = 1.0,
         reduction: str = "layer_mean",
         gather: bool = False,
@@ -147,6 +105,8 @@ class ShapingLoss(GateLoss):
                 raise ValueError(f"expected {name} to be one of {known}, but got {value!r}")
         if isinstance(features, str) or not features:
             raise ValueError(f"expected a list of at least one pattern, but got {features!r}")
+        if max_features is not None and max_features < 1:
+            raise ValueError(f"expected max_features >= 1 or None, but got {max_features}")
         if queue_size < 0:
             raise ValueError(f"expected queue_size >= 0 values, but got {queue_size}")
         self.features = tuple(features)
@@ -159,6 +119,7 @@ class ShapingLoss(GateLoss):
         self.distance = Distance(of_gates, min_density, handle_ties)
         taken = None if queue_size else max_channels
         self.sampler = FeatureSampler(dim, channel_dim, max_values, taken)
+        self.max_features = max_features
         self.reduction = reduction
         self.gather = gather
         self.queue_size = queue_size
@@ -205,6 +166,9 @@ class ShapingLoss(GateLoss):
             return
         generator = torch.Generator().manual_seed(self.seed * SEED_STRIDE + self.steps.count)
         self.steps.count += self.training
+        most = len(self.names) if self.max_features is None else self.max_features
+        chosen = spread(len(self.names), most, generator)
+        names = self.names if chosen is None else [self.names[i] for i in chosen.tolist()]
 
         def take(name: str, feature: Tensor) -> FeatureSample:
             if self.training and torch.is_grad_enabled() and not feature.requires_grad:
@@ -214,9 +178,9 @@ class ShapingLoss(GateLoss):
                 )
             return self.sampler.take(feature, generator, shared=self.gather)
 
-        with record_features(model, self.names, take) as records:
+        with record_features(model, names, take) as records:
             yield records
-        check_all_ran(self.names, records)
+        check_all_ran(names, records)
 
     def forward(self, features: Mapping[str, FeatureSample]) -> Tensor:
         """Weighted loss of all features, a scalar; a constant 0 if weight or factor is 0.
@@ -229,6 +193,9 @@ class ShapingLoss(GateLoss):
             return self.zero.clone()
         means = self._means(features)
         stacked = torch.stack(list(means.values()))
+        if self.reduction != "mean":
+            taken = {name.partition("#")[0] for name in features}
+            weight = weight * len(self.names) / len(taken)
         if self.reduction == "layer_mean":
             return weight * stacked.sum()
         sizes = stacked.new_tensor([features[name].num_distributions for name in means])
