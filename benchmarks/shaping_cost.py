@@ -3,11 +3,12 @@
 Times interleaved steps of one process, with SGD, on random images of 224x224, and reports medians
 of ratios to the plain step:
 
-- ``layer``: one distribution for each of the 53 layers, 4096 values each;
-- ``channel``: one for each channel, 4096 values each; as by default 16 layers take turns in a step,
-  and 32 channels of each;
-- ``all layers``: the same with every layer in every step;
-- ``all channels``: the same with every channel of every layer in every step.
+layer         one distribution for each layer, 4096 values each
+channel       one for each channel, 4096 values each
+all layers    as channel, with every layer in every step
+all channels  as all layers, with every channel of a layer in every step
+
+Unless the name says otherwise, 16 layers take turns in a step, and 32 channels of each layer.
 
 Examples:
     python benchmarks/shaping_cost.py --threads 1 --batch-size 32 --rounds 5
