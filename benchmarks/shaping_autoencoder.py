@@ -160,7 +160,7 @@ def judged(samples: Tensor, real: Tensor, judge: Judge) -> dict[str, float]:
 def assess(
     model: AutoEncoder, train_images: Tensor, test_images: Tensor, judge: Judge
 ) -> tuple[dict[str, float], Tensor]:
-    """What the tables hold of one auto-encoder, and a few of its samples."""
+    """Judge one auto-encoder; returns the figures of the tables and a few samples."""
     drawn = torch.randn(NUM_SAMPLES, model.decoder[0].in_features)
     latents = model.latents(train_images)
     fitted = torch.distributions.MultivariateNormal(latents.mean(0), torch.cov(latents.t()))

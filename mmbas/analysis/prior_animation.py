@@ -47,7 +47,7 @@ def animate_priors(
     """Write a GIF: CDFs of six sets, both losses, and the learned probs against their hyperprior.
 
     Args:
-        frames: What to show, in order.
+        frames: States to show, in order.
         losses: Loss of the priors after each step.
         hyper_losses: Loss of the hyperprior after each step.
         hyperprior: Distribution that the probs are shaped to.
