@@ -110,13 +110,19 @@ def run_tool(name: str, *arguments: str | Path, expect: int | None = 0) -> Compl
     return _checked(result, expect)
 
 
-def call_tool(name: str, *arguments: str | Path, expect: int | None = 0) -> Completed:
-    """As :func:`run_tool`, but inside this process: importing everything takes seconds."""
+def call_tool(
+    name: str, *arguments: str | Path, expect: int | None = 0, folder: Path = ROOT
+) -> Completed:
+    """As :func:`run_tool`, but inside this process: importing everything takes seconds.
+
+    Args:
+        folder: Where it runs, one with a folder ``tools``.
+    """
     argv = [f"tools/{name}.py", *map(str, arguments)]
     stdout, stderr = io.StringIO(), io.StringIO()
-    code, folder, threads = 0, Path.cwd(), torch.get_num_threads()
+    code, before, threads = 0, Path.cwd(), torch.get_num_threads()
     try:
-        os.chdir(ROOT)
+        os.chdir(folder)
         torch.set_num_threads(1)
         with (
             mock.patch.object(sys, "argv", argv),
@@ -128,7 +134,7 @@ def call_tool(name: str, *arguments: str | Path, expect: int | None = 0) -> Comp
     except SystemExit as end:
         code = int(end.code or 0)
     finally:
-        os.chdir(folder)
+        os.chdir(before)
         torch.set_num_threads(threads)
     return _checked(Completed(argv, code, stdout.getvalue(), stderr.getvalue()), expect)
 
