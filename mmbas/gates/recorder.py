@@ -6,7 +6,7 @@ see each other, statements nest, and copies of a model carry nothing along.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING
 
@@ -53,6 +53,17 @@ def forced_logits(gate: Gate) -> Forced:
         if gate in logits:
             return logits[gate]
     return None
+
+
+def all_forced_logits(gates: Sequence[Gate]) -> list[Forced]:
+    """Return what :func:`forced_logits` says of each gate, at once."""
+    scopes = _FORCED.values()
+    if not scopes:
+        return [None] * len(gates)
+    merged: dict[Gate, Tensor | float] = {}
+    for logits in scopes:  # an inner statement wins
+        merged.update(logits)
+    return [merged.get(gate) for gate in gates]
 
 
 def listening(listener: Listener) -> AbstractContextManager[None]:

@@ -31,8 +31,11 @@ class Batch:
     logits: dict[str, Tensor] | None = None
 
     def to(self, target: str | torch.dtype) -> Batch:
-        """The same on a device or in a dtype."""
-        logits = self.logits and {name: value.to(target) for name, value in self.logits.items()}
+        """The same on a device, or with images of a dtype; logits stay float32."""
+        moved = not isinstance(target, torch.dtype)
+        logits = self.logits
+        if logits and moved:
+            logits = {name: value.to(target) for name, value in logits.items()}
         return Batch(self.images.to(target), logits)
 
 

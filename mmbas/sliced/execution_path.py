@@ -11,6 +11,7 @@ from torch import Tensor
 from mmbas.backbones.description import Backbone
 
 PATHS = ("auto", "native", "torch", "triton")
+NATIVE_PATHS = ("native", "native_bf16")  # they do not compute with torch
 
 
 class Execution(Protocol):

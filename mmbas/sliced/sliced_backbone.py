@@ -17,8 +17,8 @@ from torch.fx.experimental.proxy_tensor import get_innermost_proxy_mode
 
 from mmbas.backbones.description import Backbone
 from mmbas.gates import GateOutput, named_gates
-from mmbas.gates.recorder import forced_logits, is_recording, record_all
-from mmbas.sliced.execution_path import Execution, choose_execution
+from mmbas.gates.recorder import all_forced_logits, is_recording, record_all
+from mmbas.sliced.execution_path import NATIVE_PATHS, Execution, choose_execution
 from mmbas.sliced.layer_hooks import UncalledLayers
 
 _TRACED = (
@@ -110,10 +110,13 @@ class SlicedBackbone(nn.Module):
                 f"expected images of {self._dtype} on {self._device}, as the weights are, but got "
                 f"{x.dtype} on {x.device}; convert the images or move the model with .to(...)"
             )
-        # torch 2.1 knows no autocast for meta tensors.
-        device_type = "cpu" if x.is_meta else x.device.type
-        with torch.autocast(device_type, enabled=False):
-            outs, logits = self._execution(x, [forced_logits(gate) for gate in self._gates])
+        forced = all_forced_logits(self._gates)
+        if self.path in NATIVE_PATHS:
+            outs, logits = self._execution(x, forced)
+        else:
+            # torch 2.1 knows no autocast for meta tensors.
+            with torch.autocast("cpu" if x.is_meta else x.device.type, enabled=False):
+                outs, logits = self._execution(x, forced)
         if is_recording():
             self._record(x, logits)
         return tuple(outs)

@@ -16,7 +16,7 @@ from mmbas.sliced.native.build import BuildError
 from mmbas.sliced.native.c_network import CNetwork
 from mmbas.sliced.native.coverage import covered_description
 from mmbas.sliced.native.library import chosen, get_library
-from mmbas.sliced.native.structures import CallStruct, OptionsStruct, address, pointers
+from mmbas.sliced.native.structures import CallStruct, OptionsStruct, Type, address, pointers
 
 # Types of weights and images that each precision takes.
 TAKEN = {torch.float32: (torch.float32,), torch.bfloat16: (torch.float32, torch.bfloat16)}
@@ -105,36 +105,51 @@ class NativeBackbone:
 
         Returns:
             The feature maps of the stages ``out_indices``, each (N, C, H', W'), in the dtype of
-            ``x``, and the logits of each gate that decided, (N, G), float32.
+            ``x``, in bfloat16 channels last; and the logits of each gate that decided, (N, G),
+            float32.
 
         Raises:
             ValueError: If ``x`` or ``forced_logits`` are not as described.
         """
         self._check(x, forced_logits)
-        images = x.detach().to(torch.float32).contiguous()
+        # As few calls of torch as can be: after the kernels, nothing of it is in the caches.
+        kind = Type.BFLOAT16 if x.dtype == torch.bfloat16 else Type.FLOAT32
+        images = x.contiguous()
         num_images, _, height, width = images.shape
-        logits = [images.new_empty(num_images, gates) for gates in self._num_gates]
+        logits = self._new_logits(num_images)
         forced = [
-            None if value is None else replace_logits(own, value).contiguous()
+            None if value is None else _forced(own, value)
             for own, value in zip(logits, forced_logits, strict=True)
         ]
         outputs = [
-            images.new_empty(num_images, *self._output_shape(i, height, width))
+            images.new_empty(self._output_shape(i, kind, num_images, height, width))
             for i in range(self._num_outputs)
         ]
         call = CallStruct(
-            images=address(images),
+            images=address(images, kind),
             num_images=num_images,
             height=height,
             width=width,
+            type=kind,
             num_threads=torch.get_num_threads(),
-            outputs=pointers(outputs),
+            outputs=pointers(outputs, kind),
             logits=pointers(logits),
             forced=pointers(forced),
         )
         if num_images and self._library.mmbas_backbone_run(self._handle, ctypes.byref(call)):
             raise ValueError(f"expected images that can be run, but {self._error()}")
-        return [output.to(x.dtype) for output in outputs], logits
+        if kind == Type.BFLOAT16:
+            outputs = [output.permute(0, 3, 1, 2) for output in outputs]
+        return outputs, logits
+
+    def _new_logits(self, num_images: int) -> list[Tensor]:
+        """Memory for the logits of each gate, (N, G)."""
+        sizes = [num_images * gates for gates in self._num_gates]
+        memory = torch.empty(sum(sizes), dtype=torch.float32, device="cpu")
+        return [
+            part.view(num_images, gates)
+            for part, gates in zip(memory.split(sizes), self._num_gates, strict=True)
+        ]
 
     @property
     def workspace_bytes(self) -> int:
@@ -157,13 +172,26 @@ class NativeBackbone:
                 f"{len(forced_logits)}"
             )
 
-    def _output_shape(self, output: int, height: int, width: int) -> tuple[int, ...]:
+    def _output_shape(
+        self, output: int, kind: Type, num_images: int, height: int, width: int
+    ) -> tuple[int, int, int, int]:
+        """Shape of an output in memory: float32 planes, or bfloat16 pixels."""
         shape = (c_int32 * 3)()
         self._library.mmbas_backbone_output_shape(
             self._handle, output, height, width, ctypes.byref(shape)
         )
-        return tuple(shape)
+        channels, height, width = shape
+        if kind == Type.BFLOAT16:
+            return num_images, height, width, channels
+        return num_images, channels, height, width
 
     def _error(self) -> str:
         text: bytes = self._library.mmbas_backbone_last_error()
         return text.decode()
+
+
+def _forced(logits: Tensor, value: Tensor | float) -> Tensor:
+    """Forced logits as the kernels read them: contiguous, of the shape and type of ``logits``."""
+    if isinstance(value, Tensor) and value.shape == logits.shape:
+        return value.detach().to(logits).contiguous()
+    return replace_logits(logits, value).contiguous()

@@ -10,8 +10,20 @@ from typing import Any
 import torch
 from torch import Tensor
 
-INTERFACE = 3  # MMBAS_INTERFACE
+INTERFACE = 4  # MMBAS_INTERFACE
 NONE = -1  # no gates, no output
+
+
+class Type(IntEnum):
+    """``MmbasTensors``."""
+
+    FLOAT32 = 0
+    BFLOAT16 = 1
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """The same in torch."""
+        return torch.bfloat16 if self else torch.float32
 
 
 class Kernels(IntEnum):
@@ -119,27 +131,29 @@ class CallStruct(Structure):
         ("logits", POINTER(c_void_p)),
         ("forced", POINTER(c_void_p)),
         ("step_seconds", c_void_p),
+        ("type", c_int32),
     )
 
 
-def pointers(tensors: Sequence[Tensor | None]) -> Any:
-    """C array of the tensors' addresses; null for None."""
-    addresses = [None if tensor is None else address(tensor) for tensor in tensors]
+def pointers(tensors: Sequence[Tensor | None], kind: Type = Type.FLOAT32) -> Any:
+    """C array of the addresses of contiguous tensors, see :func:`address`; null for None."""
+    addresses = [None if tensor is None else address(tensor, kind) for tensor in tensors]
     return cast((c_void_p * len(tensors))(*addresses), POINTER(c_void_p))
 
 
-def address(tensor: Tensor) -> int:
+def address(tensor: Tensor, kind: Type = Type.FLOAT32) -> int:
     """Where the values of a tensor begin in memory: the kernels believe what they are told.
 
     Args:
-        tensor: float32, dense, on the CPU; must live as long as it is used.
+        tensor: Dense, on the CPU; must live as long as it is used.
+        kind: Type of its values.
 
     Raises:
         RuntimeError: If the tensor is not as described.
     """
-    if tensor.dtype != torch.float32 or tensor.device.type != "cpu" or not tensor.is_contiguous():
+    if tensor.dtype != kind.dtype or tensor.device.type != "cpu" or not tensor.is_contiguous():
         raise RuntimeError(
-            "expected a contiguous float32 tensor on the CPU for the native kernels, but got "
-            f"{tensor.dtype} on {tensor.device} with strides {tensor.stride()}; please report it"
+            f"expected a contiguous {kind.dtype} tensor on the CPU for the native kernels, but "
+            f"got {tensor.dtype} on {tensor.device} of strides {tensor.stride()}; please report it"
         )
     return tensor.data_ptr()

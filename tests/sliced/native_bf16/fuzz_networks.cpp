@@ -2,7 +2,8 @@
 //
 //     fuzz_networks [networks] [first seed]
 //
-// `make fuzz-bf16` compiles it and the kernels with AddressSanitizer and UndefinedBehaviorSanitizer.
+// `make fuzz-bf16` compiles it and the kernels with AddressSanitizer and
+// UndefinedBehaviorSanitizer.
 #include <algorithm>
 #include <cmath>
 #include <cstdio>
@@ -17,9 +18,7 @@ namespace {
 
 struct Random {
     std::mt19937 engine;
-    int between(int low, int high) {
-        return std::uniform_int_distribution<int>(low, high)(engine);
-    }
+    int between(int low, int high) { return std::uniform_int_distribution<int>(low, high)(engine); }
     std::vector<float> values(size_t count, float scale) {
         std::normal_distribution<float> normal(0, scale);
         std::vector<float> result(count);
@@ -50,8 +49,7 @@ struct Network {
             channels = blocks.back().convs[blocks.back().num_convs - 1].out_channels;
             if (i + 1 == num_blocks || random.between(0, 1)) blocks.back().output = outputs++;
         }
-        network = {num_stem, random.between(0, 1), num_blocks, outputs, stem.data(),
-                   blocks.data()};
+        network = {num_stem, random.between(0, 1), num_blocks, outputs, stem.data(), blocks.data()};
     }
 
     const float *values(size_t count, float scale) {
@@ -61,8 +59,13 @@ struct Network {
 
     MmbasConv conv(int in, int out, int kernel, int stride, int dilation) {
         int fan_in = in * kernel * kernel;
-        return {in, out, kernel, stride, dilation,
-                values((size_t)out * fan_in, std::sqrt(2.f / (float)fan_in)), values(out, 0.2f)};
+        return {in,
+                out,
+                kernel,
+                stride,
+                dilation,
+                values((size_t)out * fan_in, std::sqrt(2.f / (float)fan_in)),
+                values(out, 0.2f)};
     }
 
     void add_gate(MmbasBlock &block, int channels) {
@@ -75,8 +78,12 @@ struct Network {
         if (!gates) return;
         int hidden = random.between(1, 20);
         block.has_gate = 1;
-        block.gate = {channels, hidden, gates, values((size_t)hidden * channels, 0.3f),
-                      values(hidden, 0.1f), values((size_t)gates * hidden, 0.3f),
+        block.gate = {channels,
+                      hidden,
+                      gates,
+                      values((size_t)hidden * channels, 0.3f),
+                      values(hidden, 0.1f),
+                      values((size_t)gates * hidden, 0.3f),
                       values(gates, 0.1f)};
     }
 
@@ -92,8 +99,8 @@ struct Network {
             int next = i + 1 < block.num_convs ? random.between(1, 70) : out;
             bool middle = i == (bottleneck ? 1 : 0);
             int kernel = bottleneck && !middle ? 1 : 3;
-            block.convs[i] = conv(channels, next, kernel, middle ? stride : 1,
-                                  middle ? dilation : 1);
+            block.convs[i] =
+                conv(channels, next, kernel, middle ? stride : 1, middle ? dilation : 1);
             channels = next;
         }
         if (stride == 1 && out == in && random.between(0, 2)) block.shortcut = MMBAS_IDENTITY;
@@ -133,8 +140,7 @@ struct Batch {
 
 struct Backbone {
     MmbasBackbone *handle;
-    Backbone(const MmbasNetwork &network, int kernels)
-        : handle(create(network, kernels)) {
+    Backbone(const MmbasNetwork &network, int kernels) : handle(create(network, kernels)) {
         if (!handle) fail();
     }
     Backbone(const Backbone &) = delete;
@@ -152,7 +158,8 @@ struct Backbone {
 
     std::vector<std::vector<float>> run(const Batch &batch, int num_outputs, int threads) {
         std::vector<std::vector<float>> outputs, logits;
-        std::vector<float *> output_pointers, logit_pointers;
+        std::vector<void *> output_pointers;
+        std::vector<float *> logit_pointers;
         std::vector<const float *> forced_pointers;
         for (int i = 0; i < num_outputs; i++) {
             int32_t shape[3];
@@ -165,9 +172,16 @@ struct Backbone {
         }
         for (auto &output : outputs) output_pointers.push_back(output.data());
         for (auto &each : logits) logit_pointers.push_back(each.data());
-        MmbasCall call = {batch.images.data(), batch.num_images, batch.height, batch.width,
-                          threads, output_pointers.data(), logit_pointers.data(),
-                          forced_pointers.data(), nullptr};
+        MmbasCall call = {batch.images.data(),
+                          batch.num_images,
+                          batch.height,
+                          batch.width,
+                          threads,
+                          output_pointers.data(),
+                          logit_pointers.data(),
+                          forced_pointers.data(),
+                          nullptr,
+                          MMBAS_FLOAT32_TENSORS};
         if (mmbas_backbone_run(handle, &call)) fail();
         return outputs;
     }

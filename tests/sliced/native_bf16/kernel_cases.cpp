@@ -17,14 +17,13 @@ namespace {
 
 struct Random {
     std::mt19937 engine;
-    int between(int low, int high) {
-        return std::uniform_int_distribution<int>(low, high)(engine);
-    }
+    int between(int low, int high) { return std::uniform_int_distribution<int>(low, high)(engine); }
     Bf16 value() { return to_bf16(std::normal_distribution<float>()(engine)); }
 };
 
 // At a cache line, as the kernels' operands are.
-template <class T> struct Lines {
+template <class T>
+struct Lines {
     T *data;
     size_t size;
     explicit Lines(size_t size)
@@ -43,7 +42,8 @@ template <class T> struct Lines {
     }
 };
 
-template <class Kernels> double pack_outputs_case(Random &random) {
+template <class Kernels>
+double pack_outputs_case(Random &random) {
     int steps = random.between(1, 20);
     Lines<Bf16> weights((size_t)kRows * steps * kBlock), tile(kTile), twin(kTile);
     weights.fill(random);
@@ -55,7 +55,8 @@ template <class Kernels> double pack_outputs_case(Random &random) {
     return tile.differences(twin);
 }
 
-template <class Kernels> double pack_inputs_case(Random &random) {
+template <class Kernels>
+double pack_inputs_case(Random &random) {
     int taps = random.between(1, 9);
     Lines<Bf16> weights((size_t)2 * taps * kBlock);
     weights.fill(random);
@@ -69,31 +70,41 @@ template <class Kernels> double pack_inputs_case(Random &random) {
     return tiles.differences(twin);
 }
 
-template <class Kernels> double pack_both_case(Random &random) {
-    int taps = random.between(1, 9), blocks = random.between(1, 5);
-    size_t stride = (size_t)2 * taps * kBlock;
-    Lines<Bf16> weights(blocks * stride);
-    weights.fill(random);
-    const Bf16 *second = random.between(0, 3) ? weights.data + taps * kBlock : nullptr;
-    // A pair holds no more than 32 open outputs.
-    std::vector<uint32_t> bits(blocks);
-    int open = random.between(0, kBlock);
-    for (int i = 0; i < open; i++) {
-        int output = random.between(0, blocks * kBlock - 1);
-        bits[output / kBlock] |= 1u << output % kBlock;
+// Up to 32 outputs, each from one of two blocks of one pick.
+Picks random_picks(Random &random, int blocks, int taps) {
+    Picks picks = {};
+    picks.count = random.between(0, 3);
+    for (int i = 0; i < picks.count; i++) {
+        picks.picks[i].low = (int64_t)random.between(0, blocks - 1) * taps * kBlock;
+        picks.picks[i].high = (int64_t)random.between(0, blocks - 1) * taps * kBlock;
     }
-    OpenOutputs outputs = {bits.data(), blocks, ~0u << random.between(0, 31),
-                           ~0u >> random.between(0, 31), (int64_t)stride};
+    for (int o = 0; o < kBlock && picks.count; o++) {
+        Picks::Pick &pick = picks.picks[random.between(0, picks.count - 1)];
+        pick.from[o] = (uint16_t)random.between(0, 2 * kBlock - 1);
+        if (random.between(0, 7)) pick.lanes |= 1u << o;
+    }
+    return picks;
+}
+
+template <class Kernels>
+double pack_both_case(Random &random) {
+    int taps = random.between(1, 9), blocks = random.between(1, 5);
+    size_t input = (size_t)blocks * taps * kBlock;
+    Lines<Bf16> weights(2 * input);
+    weights.fill(random);
+    const Bf16 *second = random.between(0, 3) ? weights.data + input : nullptr;
+    Picks picks = random_picks(random, blocks, taps);
     Lines<Bf16> tiles((size_t)2 * taps * kTile), twin((size_t)2 * taps * kTile);
     int64_t row = random.between(0, kRows - 1) * kBlock;
-    Kernels::pack_both(weights.data, second, taps, outputs, tiles.data + row,
+    Kernels::pack_both(weights.data, second, taps, picks, tiles.data + row,
                        tiles.data + taps * kTile + row);
-    PortableKernels::pack_both(weights.data, second, taps, outputs, twin.data + row,
+    PortableKernels::pack_both(weights.data, second, taps, picks, twin.data + row,
                                twin.data + taps * kTile + row);
     return tiles.differences(twin);
 }
 
-template <class Kernels> double multiply_case(Random &random) {
+template <class Kernels>
+double multiply_case(Random &random) {
     constexpr int kMap = 200;  // positions
     Product product = {};
     product.m_tiles = random.between(1, 4);
@@ -104,18 +115,26 @@ template <class Kernels> double multiply_case(Random &random) {
     weights.fill(random);
     Lines<float> bias(kBlock), sums(kChunk * kBlock), twin(kChunk * kBlock);
     for (int o = 0; o < kBlock; o++) bias.data[o] = to_float(random.value());
-    product.bias = bias.data;
+    bool add = random.between(0, 1);
+    product.bias = add ? nullptr : bias.data;
+    for (size_t i = 0; i < sums.size; i++) sums.data[i] = twin.data[i] = to_float(random.value());
     std::vector<int64_t> shifts(9);
     for (auto &shift : shifts) shift = random.between(0, 100) * kLine;
     for (int s = 0; s < product.num_segments; s++) {
         int blocks = random.between(0, 3), taps = random.between(1, 9);
-        product.segments[s] = {(char *)(maps.data + s * 3 * kMap * kBlock), kLine, kMap * kLine,
-                               shifts.data(), taps, blocks, weights.data + s * 2 * 27 * kTile,
+        product.segments[s] = {(char *)(maps.data + s * 3 * kMap * kBlock),
+                               kLine,
+                               kMap * kLine,
+                               shifts.data(),
+                               taps,
+                               blocks,
+                               weights.data + s * 2 * 27 * kTile,
                                (int64_t)blocks * taps * kTile};
     }
     int64_t position = random.between(0, 30);
-    Kernels::multiply(product, position, sums.data);
-    PortableKernels::multiply(product, position, twin.data);
+    NoWork work;
+    Kernels::multiply(product, position, sums.data, work);
+    PortableKernels::multiply(product, position, twin.data, work);
     double largest = 0;
     for (int p = 0; p < product.m_tiles * kRows; p++)
         for (int o = 0; o < product.n_tiles * kRows; o++) {
@@ -125,7 +144,8 @@ template <class Kernels> double multiply_case(Random &random) {
     return largest;
 }
 
-template <class Kernels> double finish_case(Random &random) {
+template <class Kernels>
+double finish_case(Random &random) {
     constexpr int kMap = 200;
     int count = random.between(1, kChunk), first = random.between(0, 20);
     std::vector<int32_t> out_table(kMap), residual_table(kMap);
@@ -160,7 +180,8 @@ template <class Kernels> double finish_case(Random &random) {
     return largest;
 }
 
-template <class Kernels> double run_case(int kernel, int seed) {
+template <class Kernels>
+double run_case(int kernel, int seed) {
     Random random = {std::mt19937(seed)};
     Kernels::begin();
     double result = -1;

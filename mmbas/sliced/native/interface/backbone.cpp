@@ -90,12 +90,13 @@ struct Shapes {
 }  // namespace
 
 struct MmbasBackbone {
-    MmbasBackbone(Shapes shapes, std::unique_ptr<Engine> engine)
-        : shapes(std::move(shapes)), engine(std::move(engine)) {}
+    MmbasBackbone(Shapes shapes, int32_t kernels, std::unique_ptr<Engine> engine)
+        : shapes(std::move(shapes)), kernels(kernels), engine(std::move(engine)) {}
 
     std::shared_ptr<Prepared> prepare(Size size, int threads);
 
     Shapes shapes;
+    int32_t kernels;
     std::unique_ptr<Engine> engine;
     std::mutex mutex;
     std::list<std::shared_ptr<Prepared>> plans;  // the last one used comes first
@@ -138,9 +139,11 @@ void run_batch(const SizedPlan &plan, const MmbasCall &call, const std::vector<B
 
 int run_call(MmbasBackbone &backbone, const MmbasCall &call) {
     const Size size = {call.height, call.width};
-    if (call.num_images < 1 || size.height < 1 || size.width < 1)
-        return fail("there is no image");
+    if (call.num_images < 1 || size.height < 1 || size.width < 1) return fail("there is no image");
     if ((int64_t)size.height * size.width > kMaxPixels) return fail("the images are too large");
+    const bool bfloat16 = call.type == MMBAS_BFLOAT16_TENSORS;
+    if (call.type != MMBAS_FLOAT32_TENSORS && !(bfloat16 && has_bfloat16_kernels(backbone.kernels)))
+        return fail("the kernels do not take images of this type");
     if (call.num_threads < 1 || call.num_threads > kMaxThreads)
         return fail("the number of threads is not from 1 to 1024");
     const bool alone = call.num_threads > 1 && call.num_images >= call.num_threads;
@@ -182,7 +185,7 @@ MmbasBackbone *create(const Described &described, const MmbasOptions &options) {
         fail(reason);
         return nullptr;
     }
-    return new MmbasBackbone(Shapes(described), make_engine(described, options));
+    return new MmbasBackbone(Shapes(described), options.kernels, make_engine(described, options));
 }
 
 }  // namespace

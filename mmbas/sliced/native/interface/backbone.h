@@ -13,7 +13,7 @@
 extern "C" {
 #endif
 
-#define MMBAS_INTERFACE 3  // counted up with each change of this file
+#define MMBAS_INTERFACE 4  // counted up with each change of this file
 
 // A convolution with square kernel of odd size, padding `dilation * (kernel / 2)`, normalisation
 // folded in. Shapes: weights (out, in, kernel, kernel), bias (out).
@@ -41,9 +41,9 @@ typedef struct {
     int32_t num_convs;       // 2 or 3
     int32_t first_gates[2];  // which gate switches channel 0 of each inner map; -1: none is gated
     int32_t has_gate;
-    int32_t shortcut;        // MmbasShortcut
-    int32_t pooling;         // size and stride, without padding, cut at the border; 1: none
-    int32_t output;          // number of the output that the block's result is; -1: none
+    int32_t shortcut;  // MmbasShortcut
+    int32_t pooling;   // size and stride, without padding, cut at the border; 1: none
+    int32_t output;    // number of the output that the block's result is; -1: none
     MmbasConv convs[3];
     MmbasConv shortcut_conv;
     MmbasGate gate;
@@ -69,16 +69,23 @@ typedef struct {
     const MmbasConv *convs;
 } MmbasHead;
 
-// One batch. Tensors are contiguous float32: images (N, C, H, W), outputs (N, C', H', W'),
-// logits and forced logits (N, gates), one for each block with a gate.
+// Type of images and outputs.
+enum MmbasTensors {
+    MMBAS_FLOAT32_TENSORS,   // images (N, C, H, W), outputs (N, C', H', W')
+    MMBAS_BFLOAT16_TENSORS,  // images (N, C, H, W), outputs (N, H', W', C'); bfloat16 kernels
+};
+
+// One batch. Tensors are contiguous; logits and forced logits are float32, (N, gates), one for each
+// block with a gate.
 typedef struct {
-    const float *images;
+    const void *images;
     int32_t num_images, height, width;
     int32_t num_threads;
-    float *const *outputs;
+    void *const *outputs;
     float *const *logits;        // written: the logits that decided, forced ones where forced
     const float *const *forced;  // each may be null: the gate network decides
     double *step_seconds;        // null, or added to: the time that each step took
+    int32_t type;                // MmbasTensors
 } MmbasCall;
 
 enum MmbasKernels {
@@ -137,8 +144,7 @@ int mmbas_backbone_run(MmbasBackbone *backbone, const MmbasCall *call);
 // Describes step number `step` of the plan for images of a size, such as "conv inputs 3x3
 // 512->512 7x7"; 0, or -1 if there are no more steps.
 int mmbas_backbone_describe_step(MmbasBackbone *backbone, int32_t height, int32_t width,
-                                 int32_t num_threads, int32_t step, char *text,
-                                 int32_t text_bytes);
+                                 int32_t num_threads, int32_t step, char *text, int32_t text_bytes);
 
 // What the last failed call of this thread complained about: one clause.
 const char *mmbas_backbone_last_error(void);

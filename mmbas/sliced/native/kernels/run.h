@@ -11,7 +11,9 @@ void run_op(const Op &op, const Team &team, const MmbasCall &call, int64_t image
     const Grid &grid = op.in_grid;
     switch (op.kind) {
         case kSplit:
-            return run_split(op, team, call.images + image * op.in_channels * grid.channel_stride);
+            return run_split(op, team,
+                             (const float *)call.images +
+                                 image * op.in_channels * grid.channel_stride);
         case kConv: return run_conv(op, team);
         case kMaxPool: return run_max_pool(op, team);
         case kAvgPool: return run_avg_pool(op, team);
@@ -27,7 +29,7 @@ void run_op(const Op &op, const Team &team, const MmbasCall &call, int64_t image
         }
         case kOutput: {
             int64_t first = image * op.in_channels * grid.height * grid.width;
-            return run_output(op, team, call.outputs[op.tensor] + first);
+            return run_output(op, team, (float *)call.outputs[op.tensor] + first);
         }
     }
 }

@@ -142,7 +142,8 @@ void MmbasModel::run(const MmbasImages &images, int num_threads, const MmbasResu
         throw CallError("there is no image");
     scratch.features.resize(num_outputs_);
     scratch.gate_logits.resize(blocks_.size());
-    std::vector<float *> features, logits;
+    std::vector<void *> features;
+    std::vector<float *> logits;
     std::vector<const float *> forced;
     for (int i = 0; i < num_outputs_; i++) {
         int32_t shape[3];
@@ -161,9 +162,10 @@ void MmbasModel::run(const MmbasImages &images, int num_threads, const MmbasResu
         forced.push_back(nullptr);
     }
     MmbasCall call = {prepared(images, scratch), images.num_images, images.height, images.width,
-                      num_threads, features.data(), logits.data(), forced.data(), nullptr};
+                      num_threads, features.data(), logits.data(), forced.data(), nullptr,
+                      MMBAS_FLOAT32_TENSORS};
     must(mmbas_backbone_run(backbone_.get(), &call));
-    if (results.logits) run_head(images, num_threads, results, features.back());
+    if (results.logits) run_head(images, num_threads, results, (const float *)features.back());
     if (results.gates) write_gates(images.num_images, results, scratch);
     for (int i = 0; results.macs && i < images.num_images; i++)
         results.macs[i] = macs(images.height, images.width, i, scratch);
@@ -202,9 +204,9 @@ void MmbasModel::run_head(const MmbasImages &images, int num_threads, const Mmba
     if (!head_) throw CallError("the file has no head, so there are no logits");
     int32_t shape[3];
     output_shape(num_outputs_ - 1, images.height, images.width, shape);
-    float *outputs[1] = {results.logits};
+    void *outputs[1] = {results.logits};
     MmbasCall call = {features, images.num_images, shape[1], shape[2], num_threads, outputs,
-                      nullptr, nullptr, nullptr};
+                      nullptr, nullptr, nullptr, MMBAS_FLOAT32_TENSORS};
     must(mmbas_backbone_run(head_.get(), &call));
 }
 

@@ -12,6 +12,8 @@ static inline float to_float(Bf16 x) {
     return value;
 }
 
+static inline Bf16 to_bf16(Bf16 value) { return value; }
+
 // Rounds to the nearest, ties to even; NaN stays NaN.
 static inline Bf16 to_bf16(float value) {
     uint32_t bits;

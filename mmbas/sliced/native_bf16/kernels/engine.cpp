@@ -17,12 +17,11 @@ RunImage run_function(int kernels) {
 }
 
 class Bfloat16Plan : public SizedPlan {
-   public:
+  public:
     Bfloat16Plan(std::unique_ptr<FinishedPlan> plan, RunImage run)
         : plan_(std::move(plan)), run_(run) {}
     int64_t workspace_bytes() const override { return plan_->plan.memory.total; }
-    void run(const MmbasCall &call, char *workspace, int image, int rank,
-             int size) const override {
+    void run(const MmbasCall &call, char *workspace, int image, int rank, int size) const override {
         run_({omp_get_wtime, &plan_->plan, &call, workspace, image, rank, size});
     }
     std::string describe(int step) const override {
@@ -30,13 +29,13 @@ class Bfloat16Plan : public SizedPlan {
         return step < 0 || step >= (int64_t)steps.size() ? "" : ::describe(steps[step]);
     }
 
-   private:
+  private:
     std::unique_ptr<FinishedPlan> plan_;
     RunImage run_;
 };
 
 class Bfloat16Engine : public Engine {
-   public:
+  public:
     Bfloat16Engine(const MmbasNetwork &network, const MmbasOptions &options)
         : layers_(network, options), run_(run_function(options.kernels)) {}
     std::unique_ptr<SizedPlan> plan(Size size, int threads) const override {
@@ -44,7 +43,7 @@ class Bfloat16Engine : public Engine {
     }
     int64_t weight_bytes() const override { return layers_.weight_bytes(); }
 
-   private:
+  private:
     NetworkLayers layers_;
     RunImage run_;
 };

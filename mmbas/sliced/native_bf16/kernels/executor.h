@@ -1,8 +1,8 @@
 // Runs a plan with one set of kernels.
 #pragma once
-#include "conv.h"
 #include "gate.h"
 #include "maps.h"
+#include "run_conv.h"
 #include "stem.h"
 
 namespace {

@@ -14,7 +14,7 @@
 enum Role { kStream, kOtherStream, kInner, kOtherInner, kPooled };
 
 class FeatureMaps {
-   public:
+  public:
     // A convolution reads so far beyond the borders of maps, or phases, of this size.
     void need_padding(Size size, int positions);
     // A map of this size; the same for the same arguments.
@@ -23,7 +23,7 @@ class FeatureMaps {
     // Gives the maps asked for so far memory behind `start`; returns its end.
     int64_t place(int64_t start);
 
-   private:
+  private:
     struct Slot {
         int blocks = 0;
         int64_t offset = 0;

@@ -17,10 +17,8 @@ float dot(const float *a, const float *b, int n) {
 
 void fill_list(List list, const float *logits, int num_gates) {
     int n = 0;
-    std::memset(list.bits(), 0, sizeof(uint32_t) * div_up(num_gates, kBlock));
     for (int g = 0; g < num_gates; g++) {
         bool open = logits[g] > 0;
-        list.bits()[g / kBlock] |= (uint32_t)open << g % kBlock;
         list.channels()[n] = g;  // without a branch, which would often be mispredicted
         n += open;
     }

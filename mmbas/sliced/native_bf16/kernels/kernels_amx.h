@@ -29,13 +29,23 @@ static inline void load_tile_config() {
 // In the compiler's eyes tile loads and stores do not touch memory, so that others may move.
 static inline void memory_fence() { asm volatile("" ::: "memory"); }
 
-// M x N tiles, M <= 2, N <= 2.
+constexpr int kPitch = kBlock * sizeof(float);  // between positions of sums, in bytes
+
 template <int M, int N>
-static inline void multiply_tiles(const Product &product, int64_t position, float *products) {
-    _tile_loadd(0, product.bias, 0);  // a stride of 0 repeats one row
-    if constexpr (N > 1) _tile_loadd(1, product.bias + kRows, 0);
-    if constexpr (M > 1) _tile_loadd(2, product.bias, 0);
-    if constexpr (M > 1 && N > 1) _tile_loadd(3, product.bias + kRows, 0);
+static inline void load_sums(const float *from, int64_t pitch) {
+    const float *second = (const float *)((const char *)from + kRows * pitch);
+    _tile_loadd(0, from, pitch);
+    if constexpr (N > 1) _tile_loadd(1, from + kRows, pitch);
+    if constexpr (M > 1) _tile_loadd(2, second, pitch);
+    if constexpr (M > 1 && N > 1) _tile_loadd(3, second + kRows, pitch);
+}
+
+// M x N tiles, M <= 2, N <= 2.
+template <int M, int N, class Work>
+static inline void multiply_tiles(const Product &product, int64_t position, float *products,
+                                  Work &work) {
+    if (product.bias) load_sums<M, N>(product.bias, 0);  // a pitch of 0 repeats one row
+    else load_sums<M, N>(products, kPitch);
     for (int s = 0; s < product.num_segments; s++) {
         const Segment &segment = product.segments[s];
         const int64_t stride = segment.row_stride;
@@ -55,28 +65,30 @@ static inline void multiply_tiles(const Product &product, int64_t position, floa
                     _tile_dpbf16ps(2, 5, 6);
                 }
                 if constexpr (M > 1 && N > 1) _tile_dpbf16ps(3, 5, 7);
+                work.step();
             }
         }
     }
-    constexpr int kPitch = kBlock * sizeof(float);
     _tile_stored(0, products, kPitch);
     if constexpr (N > 1) _tile_stored(1, products + kRows, kPitch);
     if constexpr (M > 1) _tile_stored(2, products + kRows * kBlock, kPitch);
     if constexpr (M > 1 && N > 1) _tile_stored(3, products + kRows * kBlock + kRows, kPitch);
 }
 
-static inline void multiply_bf16_amx(const Product &product, int64_t position, float *products) {
+template <class Work>
+static inline void multiply_bf16_amx(const Product &product, int64_t position, float *products,
+                                     Work &work) {
     memory_fence();
     for (int m = 0; m < product.m_tiles; m += 2) {
         int64_t from = position + m * kRows;
         float *to = products + m * kRows * kBlock;
         bool two = product.m_tiles - m > 1;
         if (product.n_tiles > 1) {
-            if (two) multiply_tiles<2, 2>(product, from, to);
-            else multiply_tiles<1, 2>(product, from, to);
+            if (two) multiply_tiles<2, 2>(product, from, to, work);
+            else multiply_tiles<1, 2>(product, from, to, work);
         } else {
-            if (two) multiply_tiles<2, 1>(product, from, to);
-            else multiply_tiles<1, 1>(product, from, to);
+            if (two) multiply_tiles<2, 1>(product, from, to, work);
+            else multiply_tiles<1, 1>(product, from, to, work);
         }
     }
     memory_fence();
@@ -85,8 +97,9 @@ static inline void multiply_bf16_amx(const Product &product, int64_t position, f
 struct AmxKernels : Avx512Kernels {
     static void begin() { load_tile_config(); }
     static void end() { _tile_release(); }
-    static void multiply(const Product &product, int64_t position, float *products) {
-        multiply_bf16_amx(product, position, products);
+    template <class Work>
+    static void multiply(const Product &product, int64_t position, float *products, Work &work) {
+        multiply_bf16_amx(product, position, products, work);
     }
 };
 

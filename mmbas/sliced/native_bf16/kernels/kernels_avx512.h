@@ -16,12 +16,17 @@ static inline void pack_outputs_bf16_avx512(const Bf16 *const rows[kRows], int64
         for (int i = 0; i < 4; i++) {
             int64_t at = offset + 8 * quarter;
             r[i] = _mm512_castsi128_si512(_mm_loadu_si128((const __m128i *)(rows[i] + at)));
-            r[i] = _mm512_inserti32x4(r[i], _mm_loadu_si128((const __m128i *)(rows[4 + i] + at)), 1);
-            r[i] = _mm512_inserti32x4(r[i], _mm_loadu_si128((const __m128i *)(rows[8 + i] + at)), 2);
-            r[i] = _mm512_inserti32x4(r[i], _mm_loadu_si128((const __m128i *)(rows[12 + i] + at)), 3);
+            r[i] =
+                _mm512_inserti32x4(r[i], _mm_loadu_si128((const __m128i *)(rows[4 + i] + at)), 1);
+            r[i] =
+                _mm512_inserti32x4(r[i], _mm_loadu_si128((const __m128i *)(rows[8 + i] + at)), 2);
+            r[i] =
+                _mm512_inserti32x4(r[i], _mm_loadu_si128((const __m128i *)(rows[12 + i] + at)), 3);
         }
-        __m512i low01 = _mm512_unpacklo_epi32(r[0], r[1]), low23 = _mm512_unpacklo_epi32(r[2], r[3]);
-        __m512i top01 = _mm512_unpackhi_epi32(r[0], r[1]), top23 = _mm512_unpackhi_epi32(r[2], r[3]);
+        __m512i low01 = _mm512_unpacklo_epi32(r[0], r[1]),
+                low23 = _mm512_unpacklo_epi32(r[2], r[3]);
+        __m512i top01 = _mm512_unpackhi_epi32(r[0], r[1]),
+                top23 = _mm512_unpackhi_epi32(r[2], r[3]);
         __m512i *to = (__m512i *)(tile + 4 * quarter * kBlock);
         _mm512_store_si512(to, _mm512_unpacklo_epi64(low01, low23));
         _mm512_store_si512(to + 1, _mm512_unpackhi_epi64(low01, low23));
@@ -40,44 +45,40 @@ static inline void pack_inputs_bf16_avx512(const Bf16 *first, const Bf16 *second
     }
 }
 
-// Puts the open ones of 16 pairs behind those that are there; returns how many there are then.
-static inline int append_pairs(Bf16 *pairs, int count, __m512i pairs16, __mmask16 open) {
-    _mm512_storeu_si512(pairs + 2 * count, _mm512_maskz_compress_epi32(open, pairs16));
-    return count + __builtin_popcount(open);
+// The picked ones of a row of weights.
+static inline __m512i pick_outputs(const Bf16 *row, const Picks &picks) {
+    __m512i picked = _mm512_setzero_si512();
+    for (int i = 0; i < picks.count; i++) {
+        const Picks::Pick &pick = picks.picks[i];
+        __m512i low = _mm512_loadu_si512(row + pick.low),
+                high = _mm512_loadu_si512(row + pick.high);
+        __m512i both = _mm512_permutex2var_epi16(low, _mm512_load_si512(pick.from), high);
+        picked = _mm512_mask_mov_epi16(picked, pick.lanes, both);
+    }
+    return picked;
 }
 
 static inline void pack_both_bf16_avx512(const Bf16 *first, const Bf16 *second, int taps,
-                                         const OpenOutputs &outputs, Bf16 *rows0, Bf16 *rows1) {
+                                         const Picks &picks, Bf16 *rows0, Bf16 *rows1) {
     for (int t = 0; t < taps; t++) {
-        alignas(64) Bf16 pairs[4 * kBlock];
-        _mm512_store_si512(pairs, _mm512_setzero_si512());
-        _mm512_store_si512(pairs + kBlock, _mm512_setzero_si512());
-        int count = 0;
-        for (int block = 0; block < outputs.blocks; block++) {
-            int64_t from = block * outputs.stride + t * kBlock;
-            __m512i a = _mm512_loadu_si512(first + from);
-            __m512i b = second ? _mm512_loadu_si512(second + from) : _mm512_setzero_si512();
-            uint32_t open = outputs.mask(block);
-            count = append_pairs(pairs, count, _mm512_unpacklo_epi16(a, b), (__mmask16)open);
-            count = append_pairs(pairs, count, _mm512_unpackhi_epi16(a, b),
-                                 (__mmask16)(open >> 16));
-        }
-        _mm512_store_si512(rows0 + t * kTile, _mm512_load_si512(pairs));
-        _mm512_store_si512(rows1 + t * kTile, _mm512_load_si512(pairs + kBlock));
+        __m512i a = pick_outputs(first + t * kBlock, picks), b = _mm512_setzero_si512();
+        if (second) b = pick_outputs(second + t * kBlock, picks);
+        _mm512_store_si512(rows0 + t * kTile, _mm512_unpacklo_epi16(a, b));
+        _mm512_store_si512(rows1 + t * kTile, _mm512_unpackhi_epi16(a, b));
     }
 }
 
 // 8 positions x 32 outputs in registers.
-static inline void multiply_bf16_avx512(const Product &product, int64_t position,
-                                        float *products) {
+static inline void multiply_bf16_avx512(const Product &product, int64_t position, float *products) {
     constexpr int kPositions = 8;
     int second = product.n_tiles - 1;  // a missing second tile is the first once more
     for (int p = 0; p < product.m_tiles * kRows; p += kPositions) {
         __m512 sums[kPositions][2];
 #pragma GCC unroll 8
         for (int i = 0; i < kPositions; i++) {
-            sums[i][0] = _mm512_loadu_ps(product.bias);
-            sums[i][1] = _mm512_loadu_ps(product.bias + kRows);
+            const float *start = product.bias ? product.bias : products + (p + i) * kBlock;
+            sums[i][0] = _mm512_loadu_ps(start);
+            sums[i][1] = _mm512_loadu_ps(start + kRows);
         }
         for (int s = 0; s < product.num_segments; s++) {
             const Segment &segment = product.segments[s];
@@ -147,8 +148,8 @@ static inline void finish_lines(const Finish &finish, const float *products, int
     }
 }
 
-static inline void finish_bf16_avx512(const Finish &finish, const float *products,
-                                      int64_t position, int count) {
+static inline void finish_bf16_avx512(const Finish &finish, const float *products, int64_t position,
+                                      int count) {
     if (finish.residual) {
         if (finish.sums) finish_lines<true, true>(finish, products, position, count);
         else finish_lines<true, false>(finish, products, position, count);
@@ -168,11 +169,12 @@ struct Avx512Kernels {
                             Bf16 *rows1) {
         pack_inputs_bf16_avx512(first, second, taps, rows0, rows1);
     }
-    static void pack_both(const Bf16 *first, const Bf16 *second, int taps,
-                          const OpenOutputs &outputs, Bf16 *rows0, Bf16 *rows1) {
-        pack_both_bf16_avx512(first, second, taps, outputs, rows0, rows1);
+    static void pack_both(const Bf16 *first, const Bf16 *second, int taps, const Picks &picks,
+                          Bf16 *rows0, Bf16 *rows1) {
+        pack_both_bf16_avx512(first, second, taps, picks, rows0, rows1);
     }
-    static void multiply(const Product &product, int64_t position, float *products) {
+    template <class Work>
+    static void multiply(const Product &product, int64_t position, float *products, Work &) {
         multiply_bf16_avx512(product, position, products);
     }
     static void finish(const Finish &finish, const float *products, int64_t position, int count) {

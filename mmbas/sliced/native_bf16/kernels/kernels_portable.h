@@ -36,16 +36,17 @@ static inline void pack_inputs_bf16_portable(const Bf16 *first, const Bf16 *seco
 
 // The same where outputs are gated as well: only open ones, close together; zeros behind them.
 static inline void pack_both_bf16_portable(const Bf16 *first, const Bf16 *second, int taps,
-                                           const OpenOutputs &outputs, Bf16 *rows0, Bf16 *rows1) {
+                                           const Picks &picks, Bf16 *rows0, Bf16 *rows1) {
     for (int t = 0; t < taps; t++) {
         Bf16 pairs[kBlock][2] = {};
-        int n = 0;
-        for (int block = 0; block < outputs.blocks; block++) {
+        for (int i = 0; i < picks.count; i++) {
+            const Picks::Pick &pick = picks.picks[i];
             for (int o = 0; o < kBlock; o++) {
-                if (!(outputs.mask(block) >> o & 1)) continue;
-                int64_t from = block * outputs.stride + t * kBlock + stored_output(o);
-                pairs[n][0] = first[from];
-                pairs[n++][1] = second ? second[from] : (Bf16)0;
+                int stored = stored_output(o), from = pick.from[stored];
+                if (!(pick.lanes >> stored & 1)) continue;
+                int64_t at = (from < kBlock ? pick.low : pick.high) + t * kBlock + from % kBlock;
+                pairs[o][0] = first[at];
+                pairs[o][1] = second ? second[at] : (Bf16)0;
             }
         }
         std::memcpy(rows0 + t * kTile, pairs, kLine);
@@ -57,7 +58,7 @@ static inline void multiply_bf16_portable(const Product &product, int64_t positi
                                           float *products) {
     for (int p = 0; p < product.m_tiles * kRows; p++) {
         float *sums = products + p * kBlock;
-        for (int o = 0; o < product.n_tiles * kRows; o++) sums[o] = product.bias[o];
+        for (int o = 0; product.bias && o < product.n_tiles * kRows; o++) sums[o] = product.bias[o];
         for (int s = 0; s < product.num_segments; s++) {
             const Segment &segment = product.segments[s];
             for (int step = 0; step < segment.num_blocks * segment.num_taps; step++) {
@@ -105,11 +106,12 @@ struct PortableKernels {
                             Bf16 *rows1) {
         pack_inputs_bf16_portable(first, second, taps, rows0, rows1);
     }
-    static void pack_both(const Bf16 *first, const Bf16 *second, int taps,
-                          const OpenOutputs &outputs, Bf16 *rows0, Bf16 *rows1) {
-        pack_both_bf16_portable(first, second, taps, outputs, rows0, rows1);
+    static void pack_both(const Bf16 *first, const Bf16 *second, int taps, const Picks &picks,
+                          Bf16 *rows0, Bf16 *rows1) {
+        pack_both_bf16_portable(first, second, taps, picks, rows0, rows1);
     }
-    static void multiply(const Product &product, int64_t position, float *products) {
+    template <class Work>
+    static void multiply(const Product &product, int64_t position, float *products, Work &) {
         multiply_bf16_portable(product, position, products);
     }
     static void finish(const Finish &finish, const float *products, int64_t position, int count) {

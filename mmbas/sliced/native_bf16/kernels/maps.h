@@ -4,20 +4,34 @@
 
 namespace {
 
-// float32 planes -> bfloat16 pixels with their channels side by side, zeros around them.
-void run_image_step(const ImageStep &step, const Team &team) {
-    const MmbasCall &call = *team.run.call;
+template <int CHANNELS, class T>
+void interleave(const T *from, int64_t plane, int width, Bf16 *row) {
+    for (int x = 0; x < width; x++)
+        for (int c = 0; c < CHANNELS; c++) row[x * CHANNELS + c] = to_bf16(from[c * plane + x]);
+}
+
+// Planes -> bfloat16 pixels with their channels side by side, zeros around them.
+template <class T>
+void convert_image(const ImageStep &step, const Team &team) {
     const int64_t plane = (int64_t)step.height * step.width;
-    const float *image = call.images + team.run.image * step.channels * plane;
+    const T *image = (const T *)team.run.call->images + team.run.image * step.channels * plane;
     Bf16 *to = (Bf16 *)team.at(team.memory().image);
     Range rows = team.share(step.height);
     for (int64_t y = rows.begin; y < rows.end; y++) {
+        const T *from = image + y * step.width;
         Bf16 *row = to + (y + step.pad) * step.row + step.pad * step.channels;
-        for (int c = 0; c < step.channels; c++) {
-            const float *from = image + c * plane + y * step.width;
-            for (int x = 0; x < step.width; x++) row[x * step.channels + c] = to_bf16(from[x]);
+        if (step.channels == 3) {
+            interleave<3>(from, plane, step.width, row);
+            continue;
         }
+        for (int c = 0; c < step.channels; c++, from += plane)
+            for (int x = 0; x < step.width; x++) row[x * step.channels + c] = to_bf16(from[x]);
     }
+}
+
+void run_image_step(const ImageStep &step, const Team &team) {
+    if (team.run.call->type == MMBAS_BFLOAT16_TENSORS) convert_image<Bf16>(step, team);
+    else convert_image<float>(step, team);
 }
 
 const Bf16 *line(const Team &team, const Map &map, int block, int y, int x) {
@@ -49,7 +63,8 @@ void avg_pool_pixel(const Team &team, const PoolStep &step, int block, int y, in
     int right = (int)smaller((x + 1) * step.size, grid.width);
     float sums[kBlock] = {};
     for (int i = y * step.size; i < bottom; i++)
-        for (int j = x * step.size; j < right; j++) add_sums(line(team, step.in, block, i, j), sums);
+        for (int j = x * step.size; j < right; j++)
+            add_sums(line(team, step.in, block, i, j), sums);
     float pixels = (float)((bottom - y * step.size) * (right - x * step.size));
     for (int c = 0; c < kBlock; c++) out[c] = to_bf16(sums[c] / pixels);
 }
@@ -72,10 +87,12 @@ void run_pool(const PoolStep &step, const Team &team) {
     }
 }
 
-void run_output(const OutputStep &step, const Team &team) {
+// A map -> float32 planes.
+void write_planes(const OutputStep &step, const Team &team) {
     const Map &in = step.in;
     const int64_t plane = (int64_t)in.grid.height * in.grid.width;
-    float *tensor = team.run.call->outputs[step.number] + team.run.image * in.channels * plane;
+    float *tensor = (float *)team.run.call->outputs[step.number];
+    tensor += team.run.image * in.channels * plane;
     Range blocks = team.share(div_up(in.channels, kBlock));
     for (int block = (int)blocks.begin; block < blocks.end; block++) {
         int channels = (int)smaller(kBlock, in.channels - block * kBlock);
@@ -88,6 +105,27 @@ void run_output(const OutputStep &step, const Team &team) {
             }
         }
     }
+}
+
+// A map -> bfloat16 pixels with their channels side by side.
+void write_pixels(const OutputStep &step, const Team &team) {
+    const Map &in = step.in;
+    const int64_t image = (int64_t)in.grid.height * in.grid.width * in.channels;
+    Bf16 *tensor = (Bf16 *)team.run.call->outputs[step.number] + team.run.image * image;
+    Range rows = team.share(in.grid.height);
+    for (int y = (int)rows.begin; y < rows.end; y++) {
+        for (int x = 0; x < in.grid.width; x++) {
+            Bf16 *to = tensor + ((int64_t)y * in.grid.width + x) * in.channels;
+            for (int c = 0; c < in.channels; c += kBlock)
+                std::memcpy(to + c, line(team, in, c / kBlock, y, x),
+                            smaller(kBlock, in.channels - c) * sizeof *to);
+        }
+    }
+}
+
+void run_output(const OutputStep &step, const Team &team) {
+    if (team.run.call->type == MMBAS_BFLOAT16_TENSORS) write_pixels(step, team);
+    else write_planes(step, team);
 }
 
 }  // namespace

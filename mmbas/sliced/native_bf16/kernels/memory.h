@@ -6,10 +6,14 @@ namespace {
 
 // Most memory that any step needs.
 struct Needs {
-    int channels = kBlock, gates = kBlock, lists = 0;
+    int channels = kBlock, gates = kBlock, picked_channels = 0;
     int64_t gate_floats = 0, image = 0, packed = 0, local = 0, band = 0;
+    int64_t products = kChunk * kBlock;  // of a thread
 
-    template <class T> static void raise(T &most, T one) { most = most > one ? most : one; }
+    template <class T>
+    static void raise(T &most, T one) {
+        most = most > one ? most : one;
+    }
 };
 
 Memory lay_out(const Needs &needs, int threads) {
@@ -20,8 +24,7 @@ Memory lay_out(const Needs &needs, int threads) {
         end += round_up(bytes, kLine);
         return start;
     };
-    int64_t capacity = round_up(needs.gates, kBlock);
-    memory.list_stride = round_up((1 + capacity + capacity / kBlock) * 4, kLine);
+    memory.list_stride = round_up((1 + needs.gates) * (int64_t)sizeof(int32_t), kLine);
     memory.lists = take(2 * memory.list_stride);
     memory.sum_stride = round_up(needs.channels, kBlock) * (int64_t)sizeof(float);
     memory.sums = take(threads * memory.sum_stride);
@@ -29,7 +32,10 @@ Memory lay_out(const Needs &needs, int threads) {
     memory.image = take(needs.image);
     memory.packed = take(needs.packed);
     memory.bias_bytes = round_up(needs.channels, kBlock) * (int64_t)sizeof(float);
-    memory.local_stride = round_up(kProductBytes + memory.bias_bytes + needs.local, kLine);
+    memory.product_bytes = needs.products * (int64_t)sizeof(float);
+    memory.picks_bytes = div_up(needs.picked_channels, kBlock) * (int64_t)sizeof(Picks);
+    memory.local_stride = memory.product_bytes + memory.bias_bytes + memory.picks_bytes;
+    memory.local_stride += round_up(needs.local, kLine);
     memory.locals = take(threads * memory.local_stride);
     memory.band_stride = round_up(needs.band, kLine);
     memory.bands = take(threads * memory.band_stride);

@@ -5,7 +5,10 @@
 
 namespace {
 
-constexpr int kLargeMap = 400;  // positions from which on threads share them; see conv.h
+constexpr int kLargeMap = 400;  // positions from which on threads share them; see large_maps.h
+// Most tiles of a piece of weights for 16 outputs, but at least one block of inputs; see
+// small_maps.h.
+constexpr int kOutputSteps = 9, kInputSteps = 16;
 
 // How far taps reach beyond the borders of the map, or of its phases.
 int reach(const MmbasConv &conv) {
@@ -23,7 +26,7 @@ struct Extras {
 };
 
 class Planner {
-   public:
+  public:
     Planner(const NetworkLayers &network, FeatureMaps &maps) : network_(network), maps_(maps) {}
 
     void draft(Size size) {
@@ -41,7 +44,7 @@ class Planner {
 
     const Needs &needs() const { return needs_; }
 
-   private:
+  private:
     Role other_stream() const { return stream_ == kStream ? kOtherStream : kStream; }
 
     // Whether the block reads its input in phases.
@@ -158,8 +161,7 @@ class Planner {
         step.conv = draft_image_conv(network_.stem[0], size);
         Size out = strided(size, network_.stem[0].shape.stride);
         step.conv_height = out.height;
-        step.out = maps_.get(strided(out, kPoolStride), phased, stream_,
-                             step.conv.out_channels);
+        step.out = maps_.get(strided(out, kPoolStride), phased, stream_, step.conv.out_channels);
         const int rows = 2 * kBandRows + 1, pitch = out.width + 1;
         int64_t stride = (int64_t)(rows * pitch + 2) * kLine;
         // One position of padding stands in front of row 0.
@@ -182,8 +184,11 @@ class Planner {
         step.out_list = extras.out_list;
         step.gated = extras.out_list == kAllOpen ? kDense : kOutputs;
         if (extras.in_list != kAllOpen) step.gated = step.gated == kDense ? kInputs : kBoth;
-        step.main = {in.offset, in.block_stride, shape.in_channels,
-                     shape.kernel * shape.kernel, tables_.conv_taps(shape, in.grid),
+        step.main = {in.offset,
+                     in.block_stride,
+                     shape.in_channels,
+                     shape.kernel * shape.kernel,
+                     tables_.conv_taps(shape, in.grid),
                      layer.packed.weights()};
         Grid computed = in.grid;
         if (!all_phases) computed = {out.height, out.width, in.grid.pitch, 0, 0, 0};
@@ -197,8 +202,8 @@ class Planner {
                     const Extras &extras) {
         step.out_channels = layer.shape.out_channels;
         step.bias = layer.packed.bias.data();
-        step.out_table = tables_.positions(order, target, maps_.grid(size_of(target), order == kPhases),
-                                          target.grid.dump);
+        step.out_table = tables_.positions(
+            order, target, maps_.grid(size_of(target), order == kPhases), target.grid.dump);
         step.out_offset = target.offset;
         step.out_block_stride = target.block_stride;
         step.out_dump = target.grid.dump;
@@ -211,21 +216,31 @@ class Planner {
         }
         if (extras.shortcut) {
             const Map &map = *extras.shortcut_map;
-            step.shortcut = {map.offset, map.block_stride, map.channels, 1, tables_.taps({0}),
-                             extras.shortcut->packed.weights()};
+            step.shortcut = {map.offset, map.block_stride,  map.channels,
+                             1,          tables_.taps({0}), extras.shortcut->packed.weights()};
         }
         Needs::raise(needs_.channels, step.out_channels);
         add(kConv).conv = step;
         return target;
     }
 
-    void note_packing(const ConvStep &step, const MmbasConv &shape) {
-        int64_t steps = div_up(shape.in_channels, kBlock) * step.main.num_taps;
-        int64_t pair = 2 * (steps * kTile + kBlock);
-        int64_t bytes = pair * (int64_t)sizeof(Bf16);
-        if (step.gated == kDense) return;
-        if (step.large) Needs::raise(needs_.packed, bytes * div_up(shape.out_channels, kBlock));
-        else Needs::raise(needs_.local, bytes);
+    // How the weights are packed, and memory for it.
+    void note_packing(ConvStep &step, const MmbasConv &shape) {
+        const int64_t pairs = div_up(shape.out_channels, kBlock), taps = step.main.num_taps;
+        const int64_t blocks = div_up(shape.in_channels, kBlock);
+        const int64_t most = step.gated == kOutputs ? kOutputSteps : kInputSteps;
+        step.inputs_outside = is_by_input(step.gated, taps);
+        step.piece_blocks = (int32_t)(taps < most ? smaller(most / taps, blocks) : 1);
+        if (step.gated == kBoth) Needs::raise(needs_.picked_channels, shape.out_channels);
+        if (step.large) {
+            int64_t pair = 2 * (blocks * taps * kTile + kBlock) * (int64_t)sizeof(Bf16);
+            if (step.gated != kDense) Needs::raise(needs_.packed, pair * pairs);
+            return;
+        }
+        int64_t products = round_up(step.positions, kChunk) * kBlock;
+        Needs::raise(needs_.products, products * (step.inputs_outside ? pairs : 1));
+        int64_t two_pieces = 4 * step.piece_blocks * taps * kTile * (int64_t)sizeof(Bf16);
+        if (step.gated != kDense) Needs::raise(needs_.local, two_pieces);
     }
 
     Map pool(Kind kind, const Map &in, Size out, Role role, bool phased, int size) {

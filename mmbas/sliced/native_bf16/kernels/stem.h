@@ -9,13 +9,14 @@
 //
 // Rows that the map does not have are zeros, as its padding is: values are >= 0.
 #pragma once
-#include "conv.h"
+#include "large_maps.h"
 #include "maps.h"
 
 namespace {
 
 char *band_row(const Map &band, const Team &team, int block, int row) {
-    return team.at(band.offset + block * band.block_stride + (int64_t)row * band.grid.pitch * kLine);
+    return team.at(band.offset + block * band.block_stride +
+                   (int64_t)row * band.grid.pitch * kLine);
 }
 
 void clear_band_row(const Map &band, const Team &team, int row) {
@@ -27,17 +28,19 @@ void clear_band_row(const Map &band, const Team &team, int row) {
 template <class Kernels>
 void compute_band(const Conv &conv, const Map &band, int first, int end, int row) {
     const int64_t width = conv.step.image.width, count = (end - first) * width;
+    NoWork work;
     for (int64_t p = 0; p < count; p += kChunk) {
         int positions = (int)smaller(kChunk, count - p);
         gather_image(conv, first * width + p, positions);
         for (int pair = 0; pair < conv.pairs; pair++) {
-            Product product = make_product(conv, pair, packed_tiles(conv, pair));
+            Product product =
+                make_product(conv, {pair, 0, conv.in_blocks}, dense_tiles(conv, pair));
             product.m_tiles = (int)div_up(positions, kRows);
             Finish finish = make_finish(conv, pair);
             finish.out = band_row(band, conv.team, pair, row);
             finish.ahead = finish.out;
             finish.sums = nullptr;  // those of the pooled map are wanted
-            Kernels::multiply(product, 0, conv.local.products);
+            Kernels::multiply(product, 0, conv.local.products, work);
             Kernels::finish(finish, conv.local.products, p, positions);
         }
     }

@@ -25,15 +25,15 @@
 #include "../../native/interface/backbone.h"
 #include "bfloat16.h"
 
-constexpr int kBlock = 32;                          // channels of a block
-constexpr int kLine = kBlock * (int)sizeof(Bf16);   // bytes of a position in a block
-constexpr int kRows = 16;                           // rows of a tile
-constexpr int kTile = kRows * kBlock;               // elements of a tile
-constexpr int kChunk = 64;                          // positions that are computed at a time
-constexpr int kPoolStride = 2;                       // of max pooling
-constexpr int kBandRows = 4;                        // rows of max pooling at a time
-constexpr int kSums = 16;                           // of a gate network, side by side
-constexpr int kAllOpen = -1;                        // in place of the number of a list
+constexpr int kBlock = 32;                         // channels of a block
+constexpr int kLine = kBlock * (int)sizeof(Bf16);  // bytes of a position in a block
+constexpr int kRows = 16;                          // rows of a tile
+constexpr int kTile = kRows * kBlock;              // elements of a tile
+constexpr int kChunk = 64;                         // positions that are computed at a time
+constexpr int kPoolStride = 2;                     // of max pooling
+constexpr int kBandRows = 4;                       // rows of max pooling at a time
+constexpr int kSums = 16;                          // of a gate network, side by side
+constexpr int kAllOpen = -1;                       // in place of the number of a list
 
 static inline int64_t div_up(int64_t a, int64_t b) { return (a + b - 1) / b; }
 static inline int64_t round_up(int64_t a, int64_t b) { return div_up(a, b) * b; }
@@ -64,12 +64,18 @@ struct Map {
 // Which side of a convolution a gate switches, and so the order of its weights; see weights.h.
 enum Gated : int32_t { kDense, kOutputs, kInputs, kBoth };
 
+// Weights of gated inputs lie where they are read one after the other: by input, or of 1x1
+// convolutions, which have too few weights for each input, by block of outputs.
+static inline bool is_by_input(int32_t gated, int64_t taps) {
+    return gated == kBoth || (gated == kInputs && taps > 1);
+}
+
 // A map and the weights that multiply it.
 struct Operand {
     int64_t offset, block_stride;  // of the map
     int32_t channels;              // 0: there is no such operand
     int32_t num_taps;
-    const int64_t *taps;           // shifts in bytes
+    const int64_t *taps;  // shifts in bytes
     const Bf16 *weights;
 };
 
@@ -89,15 +95,17 @@ struct ConvStep {
     ImageConv image;   // kernel 0: not a convolution of the image
     int32_t out_channels;
     const float *bias;
-    int32_t positions;               // to compute
-    int32_t large;                   // whether threads share positions; else they share outputs
-    const int32_t *out_table;        // for each of them the output's position
+    int32_t positions;         // to compute
+    int32_t large;             // whether threads share positions; else they share outputs
+    int32_t piece_blocks;      // blocks of inputs that are packed at a time then
+    int32_t inputs_outside;    // in which order; see small_maps.h
+    const int32_t *out_table;  // for each of them the output's position
     int64_t out_offset, out_block_stride;
     int32_t out_dump;
-    int32_t residual_channels;       // of the map that is added; 0: none is
-    const int32_t *residual_table;   // for each position that of this map
+    int32_t residual_channels;      // of the map that is added; 0: none is
+    const int32_t *residual_table;  // for each position that of this map
     int64_t residual_offset, residual_block_stride;
-    int32_t sums;                    // keep the sum of each channel for the next gate
+    int32_t sums;  // keep the sum of each channel for the next gate
 };
 
 struct ImageStep {
@@ -113,17 +121,17 @@ struct PoolStep {
 
 // The first convolution and the max pooling behind it: see stem.h.
 struct StemStep {
-    ConvStep conv;     // writes rows of a band; out_offset is not used
-    Map band;          // of `kBandRows` pooled rows; its offset is where row 0 is in a thread's band
+    ConvStep conv;  // writes rows of a band; out_offset is not used
+    Map band;       // of `kBandRows` pooled rows; its offset is where row 0 is in a thread's band
     Map out;
     int32_t conv_height;  // rows of the convolution's output
 };
 
 struct GateStep {
     MmbasGate gate;
-    float pixels;         // that the sums are of
-    int32_t number;       // among the gates
-    int32_t num_lists;    // that it fills, from which of its gates
+    float pixels;       // that the sums are of
+    int32_t number;     // among the gates
+    int32_t num_lists;  // that it fills, from which of its gates
     int32_t starts[2], ends[2];
 };
 
@@ -133,13 +141,13 @@ struct OutputStep {
 };
 
 enum Kind : int32_t {
-    kImage,    // float32 image -> bfloat16, channels last, padded
+    kImage,  // float32 image -> bfloat16, channels last, padded
     kConv,
     kStem,     // the first convolution with max pooling
     kMaxPool,  // 3x3, stride 2, of values >= 0
     kAvgPool,
-    kGate,     // channel sums -> logits, lists of open channels
-    kOutput,   // map -> float32 tensor
+    kGate,    // channel sums -> logits, lists of open channels
+    kOutput,  // map -> float32 tensor
 };
 
 struct Step {
@@ -162,8 +170,8 @@ struct Memory {
     int64_t image;                 // image in bfloat16
     int64_t packed;                // weights of open channels that all threads share
     int64_t locals, local_stride;  // memory of each thread: see Local in team.h
-    int64_t bias_bytes;            // part of it
-    int64_t bands, band_stride;    // rows between convolution and max pooling, of each thread
+    int64_t product_bytes, bias_bytes, picks_bytes;  // parts of it
+    int64_t bands, band_stride;  // rows between convolution and max pooling, of each thread
     int64_t total;
 };
 

@@ -14,7 +14,7 @@ enum Order { kPixels, kPlane, kPhases };
 static inline Size size_of(const Map &map) { return {map.grid.height, map.grid.width}; }
 
 class Tables {
-   public:
+  public:
     const int64_t *taps(std::vector<int64_t> shifts);
     // Where the taps of a convolution lie in a map, in bytes.
     const int64_t *conv_taps(const MmbasConv &conv, const Grid &grid);
@@ -23,7 +23,7 @@ class Tables {
     // For each pixel of so many rows its position.
     const int32_t *rows(int count, int width, int pitch);
 
-   private:
+  private:
     std::deque<std::vector<int64_t>> taps_;
     std::deque<std::vector<int32_t>> positions_;
     std::map<std::tuple<int, int, int, int, int32_t>, const int32_t *> known_;

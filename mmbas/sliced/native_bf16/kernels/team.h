@@ -1,6 +1,6 @@
 // The threads that work on one image, and the memory that they share.
 #pragma once
-#include "step.h"
+#include "product.h"
 
 namespace {
 
@@ -8,31 +8,28 @@ struct Range {
     int64_t begin, end;
 };
 
-// Channels of a map that there are: their numbers, and a bit for each channel.
+// Channels of a map that there are.
 struct Open {
     int count;
-    const int32_t *channels;  // null: all
-    const uint32_t *bits;
+    const int32_t *channels;  // their numbers; null: all
 
     int channel(int i) const { return channels ? channels[i] : i; }
 };
 
-// A list in memory: its length, `capacity` numbers, then the bits.
+// A list in memory: its length, then the numbers.
 struct List {
     int32_t *words;
-    int32_t capacity;
 
     int32_t *channels() const { return words + 1; }
-    uint32_t *bits() const { return (uint32_t *)(words + 1 + capacity); }
 };
 
 // A thread's own memory, in this order.
-constexpr int64_t kProductBytes = kChunk * kBlock * sizeof(float);
 struct Local {
-    float *products;  // kChunk positions x 32 outputs
-    float *bias;      // of the open outputs, as many as `Memory::bias_bytes` hold
+    float *products;  // sums for positions x 32 outputs
+    float *bias;      // of the open outputs
+    Picks *picks;     // for each pair of N tiles
     char *gathered;   // rows of the image
-    Bf16 *packed;     // weights of 32 outputs
+    Bf16 *packed;     // two pieces of weights
 };
 
 struct Team {
@@ -41,23 +38,20 @@ struct Team {
     char *at(int64_t offset) const { return run.workspace + offset; }
     const Memory &memory() const { return run.plan->memory; }
 
-    List list(int i) const {
-        const Memory &m = memory();
-        int64_t words = m.list_stride / 4;
-        return {(int32_t *)at(m.lists + i * m.list_stride), (int32_t)((words - 1) / 33 * 32)};
-    }
+    List list(int i) const { return {(int32_t *)at(memory().lists + i * memory().list_stride)}; }
     Open open(int i, int all) const {
-        if (i == kAllOpen) return {all, nullptr, nullptr};
+        if (i == kAllOpen) return {all, nullptr};
         List from = list(i);
-        return {from.words[0], from.channels(), from.bits()};
+        return {from.words[0], from.channels()};
     }
     float *sums(int thread) const {
         return (float *)at(memory().sums + thread * memory().sum_stride);
     }
     Local local() const {
         char *start = at(memory().locals + run.rank * memory().local_stride);
-        char *bias = start + kProductBytes, *rest = bias + memory().bias_bytes;
-        return {(float *)start, (float *)bias, rest, (Bf16 *)rest};
+        char *bias = start + memory().product_bytes, *picks = bias + memory().bias_bytes;
+        char *rest = picks + memory().picks_bytes;
+        return {(float *)start, (float *)bias, (Picks *)picks, rest, (Bf16 *)rest};
     }
     Range share(int64_t items) const {
         return {items * run.rank / run.size, items * (run.rank + 1) / run.size};

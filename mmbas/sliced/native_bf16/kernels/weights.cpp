@@ -16,7 +16,12 @@ int64_t place(Gated gated, const MmbasConv &conv, int64_t o, int64_t i, int64_t 
         }
         case kOutputs: return ((o * blocks + i / kBlock) * taps + tap) * kBlock + i % kBlock;
         case kInputs:
-        case kBoth: return ((o / kBlock * inputs + i) * taps + tap) * kBlock + stored;
+        case kBoth: {
+            int64_t output_blocks = div_up(conv.out_channels, kBlock);
+            int64_t piece = i * output_blocks + o / kBlock;
+            if (!is_by_input(gated, taps)) piece = o / kBlock * inputs + i;
+            return (piece * taps + tap) * kBlock + stored;
+        }
     }
     return 0;
 }

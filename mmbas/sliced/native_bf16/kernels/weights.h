@@ -3,8 +3,9 @@
 // gated      kept as                                  packed for each image
 // nothing    final tiles [O / 16][I / 32][tap][tile]  not at all
 // outputs    [O][I / 32][tap][32]                     16 open rows transposed to a tile
-// inputs     [O / 32][I][tap][32 outputs]             rows of two open inputs interleaved
-// both       the same                                 the same, then closed outputs squeezed out
+// inputs     [I][O / 32][tap][32 outputs]             rows of two open inputs interleaved
+//       1x1  [O / 32][I][32 outputs]                  the same
+// both       [I][O / 32][tap][32 outputs]             the same for the open outputs
 //
 // Where inputs are gated, 32 outputs are stored in the order that `stored_output` explains.
 // Missing inputs and outputs are zero.
@@ -28,7 +29,8 @@ struct PackedConv {
 };
 
 // Of one gate network; `gate` points into `memory`. The second layer's weights are kept as
-// [gates / kSums][hidden][kSums], zeros behind the last gate, so that gates are computed side by side.
+// [gates / kSums][hidden][kSums], zeros behind the last gate, so that gates are computed side by
+// side.
 struct PackedGate {
     explicit PackedGate(const MmbasGate &gate);
 
