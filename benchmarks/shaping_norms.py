@@ -61,7 +61,7 @@ def parse_args() -> argparse.Namespace:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--image-size", type=int, default=8)
-    parser.add_argument("--epochs", type=int, default=12)
+    parser.add_argument("--epochs", type=int, default=8)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--learning-rates", type=float, nargs="+", default=[0.02, 0.1])
     parser.add_argument("--loss-weight", type=float, default=1.0, help="of the shaping loss")
@@ -123,30 +123,30 @@ def main() -> None:
     args = parse_args()
     set_threads(args.threads)
     data = digits(args.image_size)
-    runs = [
-        run(method, rate, seed, args, data)
-        for seed in args.seeds
-        for rate in args.learning_rates
-        for method in METHODS
-    ]
-    means: dict[str, dict[str, float]] = {
-        method: {
-            str(rate): float(
-                np.mean(
-                    [
-                        r["accuracy"]
-                        for r in runs
-                        if (r["method"], r["learning_rate"]) == (method, rate)
-                    ]
-                )
-            )
+    runs = []
+    for seed in args.seeds:
+        runs += [
+            run(method, rate, seed, args, data)
             for rate in args.learning_rates
-        }
-        for method in METHODS
-    }
+            for method in METHODS
+        ]
+        report(runs, args, data)
+
+
+def report(
+    runs: list[dict[str, Any]],
+    args: argparse.Namespace,
+    data: tuple[LabelledImages, LabelledImages],
+) -> None:
+    """Print the mean accuracies of the runs so far, and write them all."""
+    means: dict[str, dict[str, float]] = {method: {} for method in METHODS}
+    for method in METHODS:
+        for rate in args.learning_rates:
+            same = [r for r in runs if (r["method"], r["learning_rate"]) == (method, rate)]
+            means[method][str(rate)] = float(np.mean([r["accuracy"] for r in same]))
     rows = [[name, *(f"{100 * v:.1f}" for v in values.values())] for name, values in means.items()]
     rates = [f"lr {rate:g}" for rate in args.learning_rates]
-    print(format_table(["accuracy, %", *rates], rows))
+    print(format_table(["accuracy, %", *rates], rows), flush=True)
     result = {
         "data": "digits",
         "images": [len(part.images) for part in data],

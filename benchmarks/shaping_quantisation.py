@@ -60,7 +60,7 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--folder", type=Path, help="of CIFAR-10: train/CLASS/*, test/CLASS/*")
     parser.add_argument("--per-class", type=int, default=400, help="training images of CIFAR-10")
     parser.add_argument("--image-size", type=int, default=8, help="of the digits")
-    parser.add_argument("--epochs", type=int, default=15)
+    parser.add_argument("--epochs", type=int, default=8)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1, 2])
     parser.add_argument("--loss-weight", type=float, default=1.0, help="of both shaping losses")
     parser.add_argument("--threads", type=int)
@@ -90,10 +90,18 @@ def uniform_shaping(loss_weight: float) -> dict[str, ShapingLoss]:
     }
 
 
+def exported(model: nn.Module, images: Tensor) -> Any:
+    """The graph of the model for any batch, in evaluation mode."""
+    batch = torch.export.Dim("batch", min=2, max=4096)
+    return torch.export.export(
+        copy.deepcopy(model).eval(), (images[:2],), dynamic_shapes=({0: batch},)
+    )
+
+
 def quantised(
-    model: nn.Module, images: Tensor, *, bits: int, observer: str
+    graph: Any, images: Tensor, *, bits: int, observer: str
 ) -> Callable[[Tensor], Tensor]:
-    """The model with weights and activations of some bits, as torchao's PT2E makes it."""
+    """A graph with weights and activations of some bits, as torchao's PT2E makes it."""
     from torchao.quantization.pt2e import (
         HistogramObserver,
         MinMaxObserver,
@@ -123,12 +131,7 @@ def quantised(
     )
     quantizer = X86InductorQuantizer()
     quantizer.set_global(QuantizationConfig(activation, None, weight, None))
-    example = images[:2]
-    batch = torch.export.Dim("batch", min=2, max=4096)
-    program = torch.export.export(
-        copy.deepcopy(model).eval(), (example,), dynamic_shapes=({0: batch},)
-    )
-    prepared = prepare_pt2e(program.module(), quantizer)
+    prepared = prepare_pt2e(graph.module(), quantizer)
     with torch.no_grad():
         for part in images.split(64):
             prepared(part)
@@ -170,9 +173,10 @@ def run(
     model.eval()
     images = train.images[:: len(train.images) // NUM_CALIBRATION][:NUM_CALIBRATION]
     result: dict[str, Any] = {"name": name, "seed": seed, "float32": accuracy(model, test)}
+    graph = exported(model, images)
     for observer in OBSERVERS:
         for bits in BITS:
-            network = quantised(model, images, bits=bits, observer=observer)
+            network = quantised(graph, images, bits=bits, observer=observer)
             result[f"{observer}_{bits}"] = accuracy(network, test)
     print(" ".join(f"{key}={value}" for key, value in result.items()), flush=True)
     return result
@@ -187,17 +191,28 @@ def main() -> None:
     data = (
         digits(args.image_size) if args.data == "digits" else cifar10(args.folder, args.per_class)
     )
-    runs = [run(name, seed, args, data) for seed in args.seeds for name in ("plain", "shaped")]
+    runs = []
+    for seed in args.seeds:
+        for name in ("plain", "shaped"):
+            runs.append(run(name, seed, args, data))
+            report(runs, args, data)
+
+
+def report(
+    runs: list[dict[str, Any]],
+    args: argparse.Namespace,
+    data: tuple[LabelledImages, LabelledImages],
+) -> None:
+    """Print the means of the runs so far, and write them all."""
     columns = ["float32", *(f"{observer}_{bits}" for observer in OBSERVERS for bits in BITS)]
     means = {
         name: {c: float(np.mean([r[c] for r in runs if r["name"] == name])) for c in columns}
-        for name in ("plain", "shaped")
+        for name in dict.fromkeys(r["name"] for r in runs)
     }
     rows = [[name, *(f"{100 * values[c]:.1f}" for c in columns)] for name, values in means.items()]
-    print(format_table(["accuracy, %", *columns], rows))
-    label = "digits" if args.data == "digits" else "CIFAR-10 (JPEG copy)"
+    print(format_table(["accuracy, %", *columns], rows), flush=True)
     result = {
-        "data": label,
+        "data": "digits" if args.data == "digits" else "CIFAR-10 (JPEG copy)",
         "images": [len(part.images) for part in data],
         "image_size": data[0].images.shape[-1],
         "epochs": args.epochs,

@@ -30,7 +30,7 @@ class LabelledImages:
 
 @dataclass(frozen=True)
 class Schedule:
-    """How long and how fast a model is trained: SGD with momentum, a cosine, random shifts.
+    """Length and speed of a training: SGD with momentum, a cosine, random shifts.
 
     Attributes:
         epochs: Passes over the training images.
@@ -43,7 +43,7 @@ class Schedule:
     epochs: int
     learning_rate: float = 0.1
     batch_size: int = 64
-    shift: int = 2
+    shift: int = 1
     warmup: float = 0.1
 
 
