@@ -22,8 +22,8 @@ from torch import Tensor, nn
 from mmbas.cli.command_line import format_table, run_tool, set_threads, with_origin, write_json
 from mmbas.losses import NormalPrior, ShapingLoss
 from mmbas.measure.small_training import (
-    LabelledImages,
     Schedule,
+    Split,
     accuracy,
     digits,
     train_classifier,
@@ -87,7 +87,7 @@ def run(
     learning_rate: float,
     seed: int,
     args: argparse.Namespace,
-    data: tuple[LabelledImages, LabelledImages],
+    data: Split,
 ) -> dict[str, Any]:
     """Train and test one network."""
     torch.manual_seed(seed)
@@ -136,7 +136,7 @@ def main() -> None:
 def report(
     runs: list[dict[str, Any]],
     args: argparse.Namespace,
-    data: tuple[LabelledImages, LabelledImages],
+    data: Split,
 ) -> None:
     """Print the mean accuracies of the runs so far, and write them all."""
     means: dict[str, dict[str, float]] = {method: {} for method in METHODS}

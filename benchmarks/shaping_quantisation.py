@@ -29,6 +29,7 @@ from mmbas.losses import ShapingLoss, UniformPrior
 from mmbas.measure.small_training import (
     LabelledImages,
     Schedule,
+    Split,
     accuracy,
     digits,
     train_classifier,
@@ -139,7 +140,7 @@ def quantised(
     return converted
 
 
-def cifar10(folder: Path, per_class: int) -> tuple[LabelledImages, LabelledImages]:
+def cifar10(folder: Path, per_class: int) -> Split:
     """Images of folders: some of each class for training, 100 for the test."""
     from torchvision.datasets import ImageFolder
 
@@ -159,9 +160,7 @@ def cifar10(folder: Path, per_class: int) -> tuple[LabelledImages, LabelledImage
     return train, test
 
 
-def run(
-    name: str, seed: int, args: argparse.Namespace, data: tuple[LabelledImages, LabelledImages]
-) -> dict[str, Any]:
+def run(name: str, seed: int, args: argparse.Namespace, data: Split) -> dict[str, Any]:
     """Train one network, quantise it in all ways, and test."""
     torch.manual_seed(seed)
     model = ResNet20()
@@ -201,7 +200,7 @@ def main() -> None:
 def report(
     runs: list[dict[str, Any]],
     args: argparse.Namespace,
-    data: tuple[LabelledImages, LabelledImages],
+    data: Split,
 ) -> None:
     """Print the means of the runs so far, and write them all."""
     columns = ["float32", *(f"{observer}_{bits}" for observer in OBSERVERS for bits in BITS)]

@@ -28,6 +28,9 @@ class LabelledImages:
     labels: Tensor
 
 
+Split = tuple[LabelledImages, LabelledImages]  # training and test
+
+
 @dataclass(frozen=True)
 class Schedule:
     """Length and speed of a training: SGD with momentum, a cosine, random shifts.
@@ -47,7 +50,7 @@ class Schedule:
     warmup: float = 0.1
 
 
-def digits(image_size: int) -> tuple[LabelledImages, LabelledImages]:
+def digits(image_size: int) -> Split:
     """Training and test images of scikit-learn's digits, of three equal channels."""
     arrays, labels = load_digit_arrays()
     images = torch.from_numpy(upscale(arrays, image_size)).permute(0, 3, 1, 2).float()
