@@ -1,13 +1,16 @@
 """Export a checkpoint to ONNX and check the file against torch.
 
 A conditional network computes all channels there, so it is correct but not faster; export what
-tools/reduce.py writes for a smaller and faster one. Input: images as the data loader gives them,
-float32, 0 to 255, any batch size; normalisation is part of the file.
+tools/reduce.py writes for a smaller and faster one. With --operator the backbone is one node that
+computes open channels only; ONNX Runtime runs it with the library that the tool names. Input:
+images as the data loader gives them, float32, 0 to 255, any batch size; normalisation is part of
+the file.
 """
 
 from __future__ import annotations
 
 import argparse
+import copy
 from pathlib import Path
 from typing import Any
 
@@ -34,9 +37,11 @@ from mmbas.compress.onnx_export import (
     open_session,
     require_packages,
 )
+from mmbas.compress.onnx_operator import export_with_operator
 from mmbas.compress.prediction import is_segmentor
 from mmbas.measure.timing import interleaved_seconds, median_ms
 from mmbas.registry import type_name
+from mmbas.sliced.native.library import library_path
 
 TOLERANCE = 1e-4
 BATCH_SIZES = (1, 7)
@@ -47,11 +52,17 @@ def parse_args() -> argparse.Namespace:
         "python tools/export_onnx.py configs/resnet20_bas_digits.py "
         "work_dirs/quickstart/epoch_40.pth gated.onnx"
     )
-    parser = config_parser(__doc__, examples=[call, f"{call} --gates"])
+    parser = config_parser(__doc__, examples=[call, f"{call} --gates", f"{call} --operator"])
     parser.add_argument("checkpoint", help="checkpoint file")
     parser.add_argument("out", metavar="FILE.onnx", help="file to write")
     parser.add_argument(
         "--gates", action="store_true", help="second output: which gates are open, (N, all gates)"
+    )
+    parser.add_argument(
+        "--operator", action="store_true", help="backbone as one node, mmbas::GatedBackbone"
+    )
+    parser.add_argument(
+        "--bfloat16", action="store_true", help="with --operator: let it compute in bfloat16"
     )
     parser.add_argument(
         "--shape",
@@ -94,11 +105,17 @@ def main() -> None:
     config = load_config(args.config, args.cfg_options)
     network = load_network(config, args)
     Path(args.out).parent.mkdir(parents=True, exist_ok=True)
-    export_onnx(network, args.out)
-    session = open_session(args.out)
+    masked = copy.deepcopy(network) if args.operator else network
+    operators = None
+    if args.operator:
+        export_with_operator(network, args.out, bfloat16=args.bfloat16)
+        operators = library_path()
+    else:
+        export_onnx(network, args.out)
+    session = open_session(args.out, operators=operators)
     torch.manual_seed(0)
     images = [torch.rand(size, 3, *network.image_size) * 255 for size in BATCH_SIZES]
-    checks = [max_relative_difference(network, session, batch) for batch in images]
+    checks = [max_relative_difference(masked, session, batch) for batch in images]
     difference, num_images = max(check[0] for check in checks), sum(check[1] for check in checks)
     if num_images == 0:
         raise ValueError(
@@ -115,7 +132,7 @@ def main() -> None:
         seconds = interleaved_seconds(
             {
                 "onnx_ms": lambda: session.run(None, {"images": image.numpy()}),
-                "masked_ms": lambda: network(image),
+                "masked_ms": lambda: masked(image),
             },
             repeats=args.repeats,
         )
@@ -128,6 +145,8 @@ def main() -> None:
         f"{times['onnx_ms']:.2f} ms, torch (masked) {times['masked_ms']:.2f} ms\n"
         f"outputs: {', '.join(network.output_names)}; prediction: {network.prediction.rule}"
     )
+    if operators:
+        print(f"operator mmbas::GatedBackbone in {operators}: register_custom_ops_library")
     outside = steps_outside(config, network)
     if outside:
         print(f"not in the file, but in a test: {', '.join(outside)}")
@@ -138,6 +157,7 @@ def main() -> None:
         "opset": OPSET,
         "shape": [height, width],
         "gates": args.gates,
+        "operator_library": None if operators is None else str(operators),
         "outputs": network.output_names,
         "prediction": network.prediction.rule,
         "not_in_file": outside,

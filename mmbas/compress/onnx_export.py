@@ -126,8 +126,30 @@ def export_onnx(network: ExportedNetwork, path: str | Path) -> None:
     Raises:
         ValueError: If the package onnx is not installed, or torch cannot export a layer.
     """
+    images = torch.rand(2, 3, *network.image_size, **FLOAT) * 255
+    export_module(network, path, (images,), ["images"], network.output_names)
+
+
+def export_module(
+    module: nn.Module,
+    path: str | Path,
+    inputs: tuple[Tensor, ...],
+    input_names: list[str],
+    output_names: list[str],
+) -> None:
+    """Write a module for any batch size.
+
+    Args:
+        module: Module in float32 on the CPU.
+        path: File to write.
+        inputs: Two images, or what stands for them.
+        input_names: Names of the inputs.
+        output_names: Names of the outputs.
+
+    Raises:
+        ValueError: If the package onnx is not installed, or torch cannot export a layer.
+    """
     require_packages("onnx")
-    names = network.output_names
     # The exporter based on torch.export needs onnxscript, and is not in torch 2.1.
     options: dict[str, Any] = {}
     if "dynamo" in inspect.signature(torch.onnx.export).parameters:
@@ -138,13 +160,13 @@ def export_onnx(network: ExportedNetwork, path: str | Path) -> None:
         warnings.simplefilter("ignore")
         try:
             torch.onnx.export(
-                network.eval(),
-                (torch.rand(2, 3, *network.image_size, **FLOAT) * 255,),
+                module.eval(),
+                inputs,
                 str(path),
-                input_names=["images"],
-                output_names=names,
+                input_names=input_names,
+                output_names=output_names,
                 opset_version=OPSET,
-                dynamic_axes={name: {0: "batch"} for name in ["images", *names]},
+                dynamic_axes={name: {0: "batch"} for name in [*input_names, *output_names]},
                 **options,
             )
         except torch.onnx.errors.OnnxExporterError as error:
@@ -154,8 +176,12 @@ def export_onnx(network: ExportedNetwork, path: str | Path) -> None:
             ) from error
 
 
-def open_session(path: str | Path) -> Any:
+def open_session(path: str | Path, *, operators: Path | None = None) -> Any:
     """The file in ONNX Runtime, on the CPU with as many threads as torch uses.
+
+    Args:
+        path: The file.
+        operators: Library of operators that ONNX Runtime does not know.
 
     Raises:
         ValueError: If the package onnxruntime is not installed.
@@ -166,6 +192,8 @@ def open_session(path: str | Path) -> Any:
     options.intra_op_num_threads = torch.get_num_threads()
     # Its threads rest between calls, else they take the cores from what is timed in turns with it.
     options.add_session_config_entry("session.force_spinning_stop", "1")
+    if operators is not None:
+        options.register_custom_ops_library(str(operators))
     return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
 
 

@@ -6,6 +6,7 @@ import torch
 pytest.importorskip("mmpretrain")
 pytest.importorskip("mmseg")
 
+from mmengine.config import ConfigDict
 from mmpretrain.registry import MODELS as CLASSIFIERS
 from mmseg.registry import MODELS as SEGMENTORS
 from sliced.small_models import randomize_norms
@@ -48,9 +49,10 @@ def segmentor(head):
     torch.manual_seed(0)
     config = dict(
         type="mmbas.GatedEncoderDecoder",
+        data_preprocessor=dict(type="mmseg.SegDataPreProcessor", mean=[0.0] * 3, std=[1.0] * 3),
         backbone=BACKBONE,
         decode_head=head,
-        test_cfg=dict(mode="whole"),
+        test_cfg=ConfigDict(mode="whole"),
     )
     return randomize_norms(SEGMENTORS.build(config))
 

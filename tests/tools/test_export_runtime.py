@@ -20,11 +20,11 @@ from helpers import (
 )
 
 from mmbas.sliced.native.build import BuildError
-from mmbas.sliced.native.library import get_library
+from mmbas.sliced.native.library import library_path
 from mmbas.sliced.native.runtime_model import RuntimeModel
 
 try:
-    LIBRARY = get_library()._name
+    LIBRARY = library_path()
 except BuildError as error:
     pytest.skip(str(error), allow_module_level=True)
 

@@ -67,14 +67,20 @@ def build_library(name: str, units: Sequence[Unit]) -> ctypes.CDLL:
     Raises:
         BuildError: If there is no g++, or it fails.
     """
-    compiler = find_compiler()
-    path = cache_folder() / f"{name}-{_key(compiler, units)}.so"
-    if not _is_intact(path):
-        _compile(compiler, units, path)
+    path = library_file(name, units)
     try:
         return ctypes.CDLL(str(path))
     except OSError as error:
         raise BuildError(f"the compiled kernels do not load ({error})") from error
+
+
+def library_file(name: str, units: Sequence[Unit]) -> Path:
+    """File of a library; see :func:`build_library`."""
+    compiler = find_compiler()
+    path = cache_folder() / f"{name}-{_key(compiler, units)}.so"
+    if not _is_intact(path):
+        _compile(compiler, units, path)
+    return path
 
 
 def find_compiler() -> tuple[str, ...]:

@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 
 from mmbas.backbones.description import UnsupportedError
-from mmbas.sliced.native.build import Unit, build_library
+from mmbas.sliced.native.build import Unit, build_library, library_file
 from mmbas.sliced.native.instruction_sets import FLAGS, is_x86
 from mmbas.sliced.native.structures import (
     INTERFACE,
@@ -29,6 +29,8 @@ FOLDERS = (
     Path(__file__).parents[1] / "native_bf16" / "kernels",
 )
 
+NAME = "native"
+
 _lock = threading.Lock()
 _libraries: dict[str, ctypes.CDLL] = {}
 
@@ -45,6 +47,15 @@ def get_library() -> ctypes.CDLL:
         return _libraries["native"]
 
 
+def library_path() -> Path:
+    """File of the kernels, which also registers the operator of ONNX Runtime.
+
+    Raises:
+        BuildError: See :func:`mmbas.sliced.native.build.build_library`.
+    """
+    return library_file(NAME, units())
+
+
 def units() -> tuple[Unit, ...]:
     """The source files with the flags that each takes on this machine."""
     return tuple(
@@ -55,7 +66,7 @@ def units() -> tuple[Unit, ...]:
 
 
 def _load() -> ctypes.CDLL:
-    library = build_library("native", units())
+    library = build_library(NAME, units())
     backbone = c_void_p
     size = (c_int32, c_int32)
     library.mmbas_backbone_create.argtypes = [POINTER(NetworkStruct), POINTER(OptionsStruct)]
