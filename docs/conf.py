@@ -19,7 +19,7 @@ release = version = mmbas.__version__
 
 extensions = ["myst_parser", "sphinx.ext.autodoc", "sphinx.ext.napoleon"]
 root_doc = "docs/index"
-include_patterns = ["docs/**.md", "results/README.md", "benchmarks/*.md", "*.md"]
+include_patterns = ["docs/**.md", "results/*.md", "benchmarks/*.md", "*.md"]
 exclude_patterns = [".*", "work_dirs", "data", "docs/_build", "README.md"]
 source_suffix = {".md": "markdown"}
 
