@@ -38,6 +38,7 @@ NOT_RUN = {
     r"\S+$": "the name of a tool, without arguments",
     r"tools/train\.py": "minutes to days; tests/tools and test_segmentation_runs.py train",
     r"tools/quickstart\.py": "minutes; tests/tools/test_quickstart.py runs it for two epochs",
+    r"tools/learn_priors\.py": "half a minute; tests/tools/test_plot_shaping.py runs it shorter",
     r"tools/reproduce\.py": "many trainings; tests/experiments runs plans",
     r"tools/benchmark_training\.py": "a timing; tests/tools/test_benchmarks.py runs it",
     r"tools/benchmark_inference\.py": "a timing; tests/tools/test_benchmarks.py runs it",
