@@ -129,7 +129,7 @@ class ChannelGate(SampledGate):
         # torch (2.1, and 2.15) knows no autocast for meta tensors, which hold shapes alone.
         device = "cpu" if x.device.type == "meta" else x.device.type
         with torch.autocast(device, enabled=False):
-            pooled = average_pool(x, (2, 3)).to(self.fc1.weight.dtype)
+            pooled = average_pool(x, (2, 3)).to(weight_dtype(self.fc1))
             logits: Tensor = self.fc2(F.relu(self.norm(self.fc1(pooled))))
             if self.fc2.out_features < self.num_gates:
                 # One constant column stands for all gates that are always open.
@@ -219,3 +219,9 @@ def _other_gates(always_open: Sequence[int], num_gates: int) -> list[int]:
             "gate out with gate=None"
         )
     return others
+
+
+def weight_dtype(layer: Any) -> torch.dtype:
+    """Dtype that a layer of a gate computes in; float32 where its weights are quantised."""
+    weight = layer.weight  # a method there
+    return weight.dtype if isinstance(weight, Tensor) else torch.float32

@@ -12,7 +12,7 @@ from typing import Any
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mmbas.gates.channel_gate import average_pool
+from mmbas.gates.channel_gate import average_pool, weight_dtype
 from mmbas.gates.conv_macs import conv_macs, conv_output_size, linear_macs
 from mmbas.gates.linear_gate import in_full_precision
 from mmbas.gates.sampled_gate import SampledGate
@@ -83,7 +83,7 @@ class ConvGate(SampledGate):
         for conv, norm in zip(self.convs, self.norms, strict=True):
             x = F.relu(norm(conv(x)), inplace=True)
         with in_full_precision(x):
-            logits: Tensor = self.fc(average_pool(x, (2, 3)).to(self.fc.weight.dtype))
+            logits: Tensor = self.fc(average_pool(x, (2, 3)).to(weight_dtype(self.fc)))
         return logits
 
     def logit_biases(self) -> list[nn.Parameter]:

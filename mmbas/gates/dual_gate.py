@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mmbas.gates.channel_gate import average_pool
+from mmbas.gates.channel_gate import average_pool, weight_dtype
 from mmbas.gates.conv_macs import linear_macs
 from mmbas.gates.linear_gate import in_full_precision
 from mmbas.gates.sampled_gate import SampledGate
@@ -83,7 +83,7 @@ class DualGate(SampledGate):
     def compute_logits(self, x: Tensor) -> Tensor:
         """See :meth:`Gate.compute_logits`."""
         with in_full_precision(x):
-            x = x.to(self.fc1.weight.dtype)
+            x = x.to(weight_dtype(self.fc1))
             tiles = self.tiles(F.adaptive_avg_pool2d(x, self.grid)).flatten(1)
             hidden = F.relu(self.norm(self.fc1(average_pool(x, (2, 3)).to(x.dtype))))
             return torch.cat([tiles, self.fc2(hidden)], dim=1)

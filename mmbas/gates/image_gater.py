@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from mmbas.gates.channel_gate import average_pool
+from mmbas.gates.channel_gate import average_pool, weight_dtype
 from mmbas.gates.conv_macs import linear_macs
 from mmbas.gates.gate import Gate
 from mmbas.gates.gate_output import Decision
@@ -82,7 +82,7 @@ class ImageGater(Gater):
         """Logits of all gates for ``images``, shape (N, all gates)."""
         features: Tensor = self.network(images)[-1]
         with in_full_precision(images):
-            pooled = average_pool(features, (2, 3)).to(self.fc1.weight.dtype)
+            pooled = average_pool(features, (2, 3)).to(weight_dtype(self.fc1))
             logits: Tensor = self.fc2(F.relu(self.norm(self.fc1(pooled))))
         return logits
 

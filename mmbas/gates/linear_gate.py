@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mmbas.gates.channel_gate import average_pool
+from mmbas.gates.channel_gate import average_pool, weight_dtype
 from mmbas.gates.sampled_gate import SampledGate
 from mmbas.registry import MODELS
 
@@ -63,7 +63,7 @@ class LinearGate(SampledGate):
     def compute_logits(self, x: Tensor) -> Tensor:
         """See :meth:`Gate.compute_logits`."""
         with in_full_precision(x):
-            logits: Tensor = self.fc(average_pool(x, (2, 3)).to(self.fc.weight.dtype))
+            logits: Tensor = self.fc(average_pool(x, (2, 3)).to(weight_dtype(self.fc)))
         return logits
 
     def logit_biases(self) -> list[nn.Parameter]:

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from mmbas.gates.channel_gate import average_pool
+from mmbas.gates.channel_gate import average_pool, weight_dtype
 from mmbas.gates.conv_gate import HARD_STEP
 from mmbas.gates.gate import Gate, linear_module_macs
 from mmbas.gates.gater import Gater, SharingGate, state_of_pass
@@ -147,7 +147,7 @@ class RecurrentGate(SharingGate):
         """See :meth:`Gate.compute_logits`."""
         memory: RecurrentPass = state_of_pass(self.gater)
         with in_full_precision(x):
-            pooled = average_pool(x, (2, 3)).to(self.embed.weight.dtype)
+            pooled = average_pool(x, (2, 3)).to(weight_dtype(self.embed))
             return memory.step(self.position, self.embed(pooled))
 
     def logit_biases(self) -> list[nn.Parameter]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from mmbas.gates.channel_gate import average_pool
+from mmbas.gates.channel_gate import average_pool, weight_dtype
 from mmbas.gates.gate import Gate
 from mmbas.gates.gate_output import Decision
 from mmbas.gates.linear_gate import in_full_precision
@@ -68,7 +68,7 @@ class TopKGate(Gate):
     def decide(self, x: Tensor) -> Decision:
         """See :meth:`Gate.decide`; the scales are the saliencies."""
         with in_full_precision(x):
-            u: Tensor = self.fc(average_pool(x, (2, 3)).to(self.fc.weight.dtype))
+            u: Tensor = self.fc(average_pool(x, (2, 3)).to(weight_dtype(self.fc)))
             ranked = u.detach().sort(dim=1, descending=True).values
             k = (self.density * self.num_gates - _ROUNDING).ceil().long().clamp(min=1)
             last = self.num_gates - 1

@@ -112,8 +112,11 @@ class ShapedModel:
         ...         super().__init__()
         ...         self.layer = torch.nn.Linear(3, width)
         ...
+        ...     def forward(self, inputs):
+        ...         return self.layer(inputs)
+        ...
         ...     def loss(self, inputs):
-        ...         return dict(loss_fit=self.layer(inputs).square().mean())
+        ...         return dict(loss_fit=self(inputs).square().mean())
         >>> shaping = dict(
         ...     type="mmbas.ShapingLoss", features=["layer"], prior=dict(type="mmbas.NormalPrior")
         ... )

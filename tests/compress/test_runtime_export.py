@@ -7,6 +7,7 @@ pytest.importorskip("mmpretrain")
 pytest.importorskip("mmseg")
 
 from mmengine.config import ConfigDict
+from mmengine.registry import DefaultScope
 from mmpretrain.registry import MODELS as CLASSIFIERS
 from mmseg.registry import MODELS as SEGMENTORS
 from sliced.small_models import randomize_norms
@@ -54,7 +55,8 @@ def segmentor(head):
         decode_head=head,
         test_cfg=ConfigDict(mode="whole"),
     )
-    return randomize_norms(SEGMENTORS.build(config))
+    with DefaultScope.overwrite_default_scope("mmseg"):  # another test may have left its own
+        return randomize_norms(SEGMENTORS.build(config))
 
 
 def exported(model, tmp_path):
@@ -86,7 +88,8 @@ def test_linear_classifier(tmp_path):
         neck=dict(type="GlobalAveragePooling"),
         head=dict(type="LinearClsHead", num_classes=7, in_channels=128),
     )
-    model = randomize_norms(CLASSIFIERS.build(config))
+    with DefaultScope.overwrite_default_scope("mmpretrain"):
+        model = randomize_norms(CLASSIFIERS.build(config))
     export, runtime = exported(model, tmp_path)
     assert export.has_head
     assert not is_segmentor(model)

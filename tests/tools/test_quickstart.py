@@ -41,7 +41,7 @@ def test_short_run_starts_clean_and_ends_with_table_and_summary(tmp_path):
     for line in (
         f"test accuracy                                {summary['accuracy']:.1%}",
         f"{summary['macs_fraction']:.1%} of dense",
-        f"{summary['dense_ms']:.2f} ms (batch size 1, 1 CPU threads)",
+        f"{summary['dense_ms']:.2f} ms (batch size 1, 1 CPU thread)",
         f"gated time per image                         {summary['gated_ms']:.2f} ms (",
         f"summary     {work_dir / 'summary.json'}",
     ):

@@ -19,6 +19,7 @@ test_pipeline = [
 train_dataloader = dict(
     batch_size=2,
     num_workers=2,
+    persistent_workers=False,  # workers are seeded when they start: once an epoch, for resuming
     sampler=dict(type="DefaultSampler", shuffle=True),
     # Wide and high images in batches of their own. Gates normalise over the batch, which must not
     # end with one image.
