@@ -15,16 +15,25 @@ from typing import Any
 import mmbas.torchvision_operators  # noqa: F401 - before any host
 
 # isort: split
+import mmdet
 import torch
 from helpers import CONFIGS, call_tool, error_of, json_of
+from mmdet.structures import DetDataSample
 from mmengine.config import Config
+from mmengine.optim import build_optim_wrapper
+from mmengine.registry import MODELS, init_default_scope
 from mmengine.runner import Runner
+from mmengine.structures import InstanceData
 
 from mmbas.cli.command_line import load_config
 from mmbas.cli.trained_model import load_trained_model
 from mmbas.datasets.street_scenes import write_street_scenes
 from mmbas.sliced import accelerate
 
+STOCK = {
+    "faster_rcnn": "faster_rcnn/faster-rcnn_r50_fpn_1x_coco.py",
+    "retinanet": "retinanet/retinanet_r50_fpn_1x_coco.py",
+}
 HEADS = {
     "faster_rcnn": dict(
         rpn_head=dict(in_channels=16, feat_channels=16),
@@ -99,9 +108,30 @@ def distance(one: Any, other: Any) -> float:
     return float(nearest[one.scores > one.scores.min() + 1e-4].max())
 
 
+def stock_step(net: str) -> list[str]:
+    """Names of the losses of an iteration with MMDetection's own config and three other lines."""
+    stock = Path(mmdet.__file__).parent / ".mim" / "configs" / STOCK[net]
+    config = Config.fromfile(stock)
+    host = f"mmdet.{config.model.type}"
+    gate_losses = dict(bas=dict(type="mmbas.BatchShapingLoss", reduction="layer_mean"))
+    config.model.update(type="mmbas.GatedModel", host=host, gate_losses=gate_losses)
+    config.model.backbone.type = "mmbas.GatedResNet"
+    config.model.backbone.init_cfg = None  # a download
+    init_default_scope("mmdet")
+    model: Any = MODELS.build(config.model)
+    boxes = InstanceData(bboxes=torch.tensor([[4.0, 4.0, 40.0, 40.0]]), labels=torch.tensor([1]))
+    samples = [
+        DetDataSample(metainfo=dict(img_shape=(64, 64)), gt_instances=boxes.clone())
+        for _ in range(2)
+    ]
+    images = [torch.randint(0, 256, (3, 64, 64), dtype=torch.uint8) for _ in range(2)]
+    optimizer = build_optim_wrapper(model, config.optim_wrapper)
+    return sorted(model.train_step(dict(inputs=images, data_samples=samples), optimizer))
+
+
 def main(net: str, folder: Path) -> dict[str, Any]:
     config = tiny_config(net, folder)
-    seen: dict[str, Any] = {}
+    seen: dict[str, Any] = {"stock": stock_step(net)}
     # Nine images in batches of four.
     small = [config, "--cfg-options", "train_dataloader.batch_sampler.drop_last=False"]
     seen["one image left"] = error_of("train", *small)

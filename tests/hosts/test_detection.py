@@ -84,3 +84,7 @@ def test_the_part_that_gates_make_faster_is_timed(seen):
 def test_what_a_detector_cannot_do_is_one_line(seen):
     assert "expected a classifier or segmentor to export, but got Gated" in seen["export"]
     assert "expected a classifier or segmentor, but got Gated" in seen["step"]
+
+
+def test_three_lines_in_the_hosts_own_config_train_an_iteration(seen):
+    assert {"loss", "loss_bas", "loss_cls", "loss_bbox"} <= set(seen["stock"])
