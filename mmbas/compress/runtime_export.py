@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from mmbas.backbones.description import BACKBONES, ConvNorm, UnsupportedError
+from mmbas.backbones.description import BACKBONES, ConvNorm, UnsupportedError, check_inner_gates
 from mmbas.compress.prediction import compute_logits, is_segmentor
 from mmbas.gates import named_gates, record_gate_outputs
 from mmbas.sliced.folding import folded, folded_conv
@@ -55,6 +55,7 @@ def export_runtime(
         if not isinstance(backbone, BACKBONES):
             raise UnsupportedError(f"{type(backbone).__name__} is no backbone with gates")
         description = covered_description(folded(backbone))
+        check_inner_gates(description)  # the file has no blocks that are skipped
     except UnsupportedError as error:
         raise ValueError(
             f"expected a backbone that the native kernels run, but {error}; export ONNX instead"

@@ -8,10 +8,12 @@ from torch import nn
 from mmbas.backbones import GatedResNet, GatedResNetCifar
 from mmbas.compress.reduction import reduce_model
 from mmbas.costs import count_macs
-from mmbas.gates import force_gate_logits, named_gates
+from mmbas.gates import force_gate_logits, named_gates, record_gate_outputs
 from mmbas.sliced import accelerate
 from mmbas.sliced.execution_path import why_not_native
 from mmbas.sliced.folding import folded
+from mmbas.sliced.native.native_backbone import why_unsupported
+from mmbas.sliced.parity import run_with_gates
 from mmbas.sliced.torch_path import torch_backbone
 
 PLACEMENTS = ["branch", "block", "out", "all"]
@@ -34,6 +36,11 @@ def bottlenecks(positions):
 def trained(make, *arguments):
     torch.manual_seed(0)
     return randomize_norms(make(*arguments))
+
+
+def skip_without_kernels():
+    if (reason := why_not_native(folded(trained(option_a, "both")))) is not None:
+        pytest.skip(reason)
 
 
 def random_logits(model, num_images):
@@ -89,6 +96,43 @@ def test_a_skipped_block_computes_no_convolution(monkeypatch):
     with force_gate_logits(fast, 1.0):
         fast(images(2))
     assert len(calls) == 3 * 2
+
+
+@pytest.mark.parametrize("make", [option_a, projections, bottlenecks])
+@pytest.mark.parametrize("positions", ["branch", "block"])
+@pytest.mark.parametrize("threads", [1, 3])
+@torch.no_grad()
+def test_the_native_kernels_skip_whole_blocks(make, positions, threads):
+    model = trained(make, positions)
+    skip_without_kernels()
+    fast = accelerate(model, path="native")
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        for num_images in (1, 5):
+            x = images(num_images, size=(17, 24))
+            for logits in (1.0, -1.0, random_logits(model, num_images)):
+                with force_gate_logits(model, logits):
+                    expected = model(x)
+                with force_gate_logits(fast, logits):
+                    assert_close(fast(x), expected)
+            # The next gate reads the right sums, also of blocks that were skipped.
+            with record_gate_outputs(fast) as records:
+                actual = fast(x)
+            decided = {name: output.logits for name, (output,) in records.items()}
+            expected, own_logits = run_with_gates(model, x, decided)
+            assert_close(actual, expected)
+            for name, gate in named_gates(model).items():
+                torch.testing.assert_close(decided[name], own_logits[gate], rtol=1e-3, atol=1e-4)
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_bfloat16_kernels_do_not_skip_blocks_and_say_so():
+    skip_without_kernels()
+    model = trained(option_a, "branch")
+    assert "switches blocks" in why_unsupported(folded(model), torch.bfloat16)
+    assert accelerate(model, dtype="bfloat16").path == "native"
 
 
 @pytest.mark.parametrize("positions", ["out", "all"])

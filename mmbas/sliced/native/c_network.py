@@ -17,6 +17,7 @@ from mmbas.sliced.native.structures import (
     GateStruct,
     NetworkStruct,
     ShortcutKind,
+    Skip,
     address,
 )
 
@@ -92,6 +93,8 @@ class CNetwork:
         struct.first_gates[:] = [NONE, NONE]
         if isinstance(block.gate, ChannelGate):
             struct.has_gate, struct.gate = True, self._gate(block.gate)
+            if block.seats.branch is not None:
+                struct.skip = Skip.BLOCK if block.seats.merge == "block" else Skip.BRANCH
             for i, part in enumerate(block.gated):
                 if part is not None:
                     struct.first_gates[i] = part.indices(block.gate.num_gates)[0]

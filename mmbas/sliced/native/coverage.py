@@ -33,7 +33,7 @@ def covered_description(
         UnsupportedError: If they cannot.
     """
     description = describe(backbone)
-    check_inner_gates(description)
+    _check_seats(description, can_skip=torch.bfloat16 not in dtypes)
     if backbone.training:
         raise UnsupportedError("the backbone is in training mode")
     _check_tensors(backbone, dtypes)
@@ -45,6 +45,15 @@ def covered_description(
         if block.shortcut is not None:
             _check_shortcut(block.shortcut)
     return description
+
+
+def _check_seats(description: Description, *, can_skip: bool) -> None:
+    """Refuse gates of anything else than inner channels or, where asked for, whole blocks."""
+    blocks = [block for block in description.blocks if block.gate is not None]
+    if not can_skip or any(block.seats.branch is None for block in blocks):
+        check_inner_gates(description)
+    if description.gater is not None:
+        raise UnsupportedError("the gates share a part of the network")
 
 
 def _check_tensors(backbone: nn.Module, dtypes: Sequence[torch.dtype]) -> None:

@@ -50,6 +50,14 @@ class ShortcutKind(IntEnum):
     SUBSAMPLE = 2
 
 
+class Skip(IntEnum):
+    """``MmbasSkip``."""
+
+    NEVER = 0
+    BRANCH = 1
+    BLOCK = 2
+
+
 class ConvStruct(Structure):
     """``MmbasConv``."""
 
@@ -88,6 +96,7 @@ class BlockStruct(Structure):
         ("shortcut", c_int32),
         ("pooling", c_int32),
         ("output", c_int32),
+        ("skip", c_int32),
         ("convs", ConvStruct * 3),
         ("shortcut_conv", ConvStruct),
         ("gate", GateStruct),

@@ -25,7 +25,8 @@ class Kind(IntEnum):
     SUBSAMPLE = 4
     GATE = 5
     OUTPUT = 6
-    CLEAR = 7
+    FINISH = 7
+    CLEAR = 8
 
 
 class GridStruct(Structure):
@@ -36,7 +37,7 @@ class OpStruct(Structure):
     _fields_ = (
         *((name, c_int32) for name in ("kind", "in_channels", "out_channels")),
         *((name, c_int32) for name in ("in_list", "out_list", "relu", "accumulate", "pool")),
-        *((name, c_int32) for name in ("stride", "taps", "packed", "hidden", "tensor")),
+        *((name, c_int32) for name in ("guard", "stride", "taps", "packed", "hidden", "tensor")),
         ("align_corners", c_int32),
         ("num_lists", c_int32),
         ("list_starts", c_int32 * 2),

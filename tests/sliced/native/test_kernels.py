@@ -263,6 +263,25 @@ def test_output(kernels, rng):
     assert torch.equal(out, x)
 
 
+@pytest.mark.parametrize("is_open", [False, True])
+def test_finish_where_the_block_is_closed(kernels, rng, is_open):
+    x = torch.randn(rng.randint(1, 5), *random_size(rng))
+    work = Workspace(kernels)
+    planes = work.place(len(x), Level(*x.shape[1:], pad=1))
+    work.planes(planes, len(x))[:] = x
+    work.set_list(0, torch.tensor([is_open]))
+    op = OpStruct(kind=Kind.FINISH, in_channels=len(x), out_channels=len(x))
+    op.relu = op.pool = True
+    op.guard = 2  # if closed
+    op.out_offset, op.out_grid = planes.offset, planes.grid()
+    work.run(op)
+    assert torch.equal(work.planes(planes, len(x)), x if is_open else x.relu())
+    if not is_open:
+        lanes = LANES[kernels]
+        sums = work.memory[POOLS:][: len(x) * lanes].view(len(x), lanes).sum(dim=1)
+        torch.testing.assert_close(sums, x.relu().sum(dim=(1, 2)))
+
+
 def test_clear(kernels, rng):
     work = Workspace(kernels)
     work.memory[:] = 1

@@ -103,8 +103,8 @@ def random_backbone(rng):
         norm_cfg=BN,
         downsample=random_shortcut(rng, channels, out_channels, stride),
     )
-    if not basic:
-        arguments["gate_positions"] = rng.choice(["both", "conv1", "conv2"])
+    inner = ["both"] if basic else ["both", "conv1", "conv2"]
+    arguments["gate_positions"] = rng.choice([*inner, "branch", "block"])
     block = GatedBasicBlock if basic else GatedBottleneck
     return OneBlock(channels, block(channels, mid_channels, out_channels, **arguments))
 

@@ -181,6 +181,9 @@ template <class Described>
 MmbasBackbone *create(const Described &described, const MmbasOptions &options) {
     std::string reason = why_not(described);
     if (!mmbas_can_run(options.kernels)) reason = "this CPU does not have the instructions";
+    for (int i = 0; reason.empty() && i < network.num_blocks; i++)
+        if (network.blocks[i].skip && !has_float32_kernels(options.kernels))
+            reason = "the bfloat16 kernels do not skip blocks";
     if (!reason.empty()) {
         fail(reason);
         return nullptr;

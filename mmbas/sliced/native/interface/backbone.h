@@ -36,6 +36,14 @@ enum MmbasShortcut {
     MMBAS_SUBSAMPLE,  // every second pixel; channels that the input does not have are zero
 };
 
+// What gate 0 of a block does besides: one gate for all of the block, which is skipped where that is
+// closed.
+enum MmbasSkip {
+    MMBAS_NEVER,        // the gates switch channels only
+    MMBAS_SKIP_BRANCH,  // relu(shortcut(x)) is left
+    MMBAS_SKIP_BLOCK,   // shortcut(x) is left
+};
+
 // relu(last(relu(...(relu(first(x)) * gates))) + shortcut(x))
 typedef struct {
     int32_t num_convs;       // 2 or 3
@@ -44,6 +52,7 @@ typedef struct {
     int32_t shortcut;  // MmbasShortcut
     int32_t pooling;   // size and stride, without padding, cut at the border; 1: none
     int32_t output;    // number of the output that the block's result is; -1: none
+    int32_t skip;      // MmbasSkip; float32 alone has another than MMBAS_NEVER
     MmbasConv convs[3];
     MmbasConv shortcut_conv;
     MmbasGate gate;

@@ -14,6 +14,8 @@ bool is_conv(const MmbasConv &conv) {
 
 std::string why_not_gate(const MmbasBlock &block, int channels) {
     const MmbasGate &gate = block.gate;
+    if (block.skip < MMBAS_NEVER || block.skip > MMBAS_SKIP_BLOCK || (block.skip && !block.has_gate))
+        return "a block is skipped by no known rule";
     if (!block.has_gate) return "";
     if (gate.in_channels != channels) return "a gate does not read the block's input";
     if (gate.hidden < 1 || gate.hidden > kMaxChannels || gate.num_gates < 1 ||
@@ -21,6 +23,7 @@ std::string why_not_gate(const MmbasBlock &block, int channels) {
         return "a gate has no layers";
     if (!gate.weights || !gate.bias || !gate.weights2 || !gate.bias2)
         return "a gate has no weights";
+    if (block.skip && gate.num_gates != 1) return "a block that is skipped has not one gate";
     for (int i = 0; i + 1 < block.num_convs; i++) {
         int64_t end = (int64_t)block.first_gates[i] + block.convs[i].out_channels;
         if (block.first_gates[i] < -1 || (block.first_gates[i] >= 0 && end > gate.num_gates))

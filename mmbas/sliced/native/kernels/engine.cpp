@@ -113,7 +113,8 @@ class Float32Plan : public SizedPlan {
 
 std::string Float32Plan::describe(int step) const {
     static const char *const kNames[] = {"split", "conv", "max pool", "average pool",
-                                         "subsample", "gate", "output", "clear", "windows", "resize"};
+                                         "subsample", "gate", "output", "finish", "clear", "windows",
+                                         "resize"};
     if (step < 0 || step >= (int64_t)ops_.size()) return "";
     const Op &op = ops_[step];
     std::string text = kNames[op.kind];

@@ -188,6 +188,24 @@ static void run_output(const Op &op, const Team &team, float *tensor) {
     }
 }
 
+static void run_finish(const Op &op, const Team &team) {
+    const Grid &grid = op.out_grid;
+    team.check_planes(op.out_offset, grid, op.out_channels);
+    if (op.pool) team.clear_pool(op.out_channels);
+    Range share = team.share(op.out_channels);
+    for (int64_t c = share.begin; c < share.end; c++) {
+        float *plane = team.floats(op.out_offset) + c * grid.channel_stride;
+        float total = 0;
+        for (int64_t y = 0; y < grid.height; y++) {
+            float *row = plane + y * grid.pitch;
+            if (op.relu)
+                for (int x = 0; x < grid.width; x++) row[x] = larger(0, row[x]);
+            for (int x = 0; x < grid.width; x++) total += row[x];
+        }
+        if (op.pool) team.pool()[c * kLanes] = total;
+    }
+}
+
 static void run_clear(const Op &op, const Team &team) {
     team.check_range(op.out_offset, op.in_offset);
     Range share = team.share(op.in_offset - op.out_offset);

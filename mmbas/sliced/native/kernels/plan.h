@@ -42,9 +42,17 @@ enum Kind : int32_t {
     kSubsample,  // planes -> planes, every stride-th pixel; further channels become zero
     kGate,       // channel sums -> logits and lists of open channels
     kOutput,     // planes -> contiguous tensor
+    kFinish,     // planes in place: ReLU where asked for, and their sums
     kClear,      // memory that another feature map has used: zeros from out_offset up to in_offset
     kWindows,    // planes -> planes, averages over windows that cover the map
     kResize,     // planes -> planes of another size, bilinear
+};
+
+// When an operation runs: the gate that filled list 0 last is one for a whole block.
+enum Guard : int32_t {
+    kAlways,
+    kIfOpen,    // list 0 is not empty
+    kIfClosed,  // list 0 is empty
 };
 
 struct Grid {
@@ -58,6 +66,7 @@ struct Op {
     int32_t relu;                       // store max(., 0)
     int32_t accumulate;                 // add to what the output holds
     int32_t pool;                       // keep the sum of each channel for the next gate
+    int32_t guard;                      // Guard
     int32_t stride;
     int32_t taps;       // of a convolution's kernel
     int32_t packed;     // weights are in blocks of kRows outputs

@@ -8,6 +8,7 @@ namespace f32 {
 namespace {
 
 void run_op(const Op &op, const Team &team, const MmbasCall &call, int64_t image) {
+    if (op.guard != kAlways && (team.count(0, 0) > 0) != (op.guard == kIfOpen)) return;
     const Grid &grid = op.in_grid;
     switch (op.kind) {
         case kSplit:
@@ -18,6 +19,7 @@ void run_op(const Op &op, const Team &team, const MmbasCall &call, int64_t image
         case kMaxPool: return run_max_pool(op, team);
         case kAvgPool: return run_avg_pool(op, team);
         case kSubsample: return run_subsample(op, team);
+        case kFinish: return run_finish(op, team);
         case kClear: return run_clear(op, team);
         case kWindows: return run_windows(op, team);
         case kResize: return run_resize(op, team);

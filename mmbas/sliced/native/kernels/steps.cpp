@@ -11,6 +11,7 @@ struct Value {
     int channels;  // all of them, open or not
     Step *step;    // that wrote it
     int open_list = kAllOpen;
+    Step *other = nullptr;  // that wrote it where `step` was skipped
 
     Size size() const { return map->level->size; }
 };
@@ -37,14 +38,24 @@ class Writer {
     Value block(const BlockLayers &block, const Value &x) {
         int lists[2] = {kAllOpen, kAllOpen};
         if (block.shape.has_gate) gate(block, x, lists);
+        const bool skips = block.shape.skip != MMBAS_NEVER;
+        if (skips) draft_.guard = kIfOpen;
         Value inner = x;
         // The residual branch reads x before the shortcut's sum may take its place.
         const int last = block.shape.num_convs - 1;
         for (int i = 0; i < last; i++)
             inner = conv(block.convs[i], inner,
                          {"inner " + std::to_string(i), nullptr, true, lists[i]});
+        draft_.guard = kAlways;
         Value out = block.shape.shortcut == MMBAS_IDENTITY ? x : shortcut(block, x);
-        return conv(block.convs[last], inner, {"", &out, true});
+        if (skips) draft_.guard = kIfOpen;
+        Value sum = conv(block.convs[last], inner, {"", &out, true});
+        // Where the input is the shortcut it stays as it is, a result of ReLU already, and its sums
+        // are still those that this block's gate has read.
+        if (skips && block.shape.shortcut != MMBAS_IDENTITY)
+            sum.other = finish(out, block.shape.skip == MMBAS_SKIP_BRANCH);
+        draft_.guard = kAlways;
+        return sum;
     }
 
     void head(const HeadLayers &head, Size size) {
@@ -173,6 +184,16 @@ class Writer {
         return pool(kSubsample, x, channels, 2, role);
     }
 
+    // What is left of a new map where nothing was added to it.
+    Step *finish(const Value &x, bool relu) {
+        Op op = {};
+        op.kind = kFinish;
+        op.in_channels = op.out_channels = x.channels;
+        op.relu = relu;
+        draft_.guard = kIfClosed;
+        return &draft_.add({op, x.map, x.map});
+    }
+
     // Its sum is written beside the block's input, which has to stay until it is read.
     Value shortcut(const BlockLayers &block, Value x) {
         stream_ = 1 - stream_;
@@ -189,12 +210,17 @@ class Writer {
     void gate(const BlockLayers &block, const Value &x, int lists[2]) {
         const MmbasGate &gate = block.gate[0].gate;
         x.step->op.pool = 1;
+        if (x.other) x.other->op.pool = 1;
         Op op = {};
         op.kind = kGate;
         op.in_channels = x.channels;
         op.out_channels = gate.num_gates;
         op.hidden = gate.hidden;
         op.tensor = num_gates_++;
+        if (block.shape.skip != MMBAS_NEVER) {  // list 0 holds the one gate if it is open
+            op.num_lists = 1;
+            op.list_ends[0] = 1;
+        }
         for (int i = 0; i + 1 < block.shape.num_convs; i++) {
             const int first = block.shape.first_gates[i];
             if (first < 0) continue;
@@ -214,6 +240,7 @@ class Writer {
 Step &Draft::add(const Step &step) {
     max_channels = std::max({max_channels, step.op.in_channels, step.op.out_channels});
     steps.push_back(step);
+    steps.back().op.guard = guard;
     return steps.back();
 }
 

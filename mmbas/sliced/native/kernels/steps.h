@@ -21,6 +21,7 @@ struct Draft {
 
     FeatureMaps maps;
     std::deque<Step> steps;
+    Guard guard = kAlways;  // of the steps that are added
     int max_channels = 1;  // largest number of channels or gates anywhere
 };
 
