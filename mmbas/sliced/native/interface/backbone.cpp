@@ -9,6 +9,7 @@
 #include <cstdio>
 #include <list>
 #include <mutex>
+#include <stdexcept>
 #include <new>
 #include <vector>
 
@@ -169,8 +170,11 @@ Result guarded(Function function, Result failed) {
 }
 
 std::unique_ptr<Engine> make_engine(const MmbasNetwork &network, const MmbasOptions &options) {
-    return has_float32_kernels(options.kernels) ? make_float32_engine(network, options)
-                                                : make_bfloat16_engine(network, options);
+    if (has_float32_kernels(options.kernels)) return make_float32_engine(network, options);
+    for (int i = 0; i < network.num_blocks; i++)
+        if (network.blocks[i].skip)
+            throw std::invalid_argument("the bfloat16 kernels do not skip blocks");
+    return make_bfloat16_engine(network, options);
 }
 
 std::unique_ptr<Engine> make_engine(const MmbasHead &head, const MmbasOptions &options) {
@@ -181,9 +185,6 @@ template <class Described>
 MmbasBackbone *create(const Described &described, const MmbasOptions &options) {
     std::string reason = why_not(described);
     if (!mmbas_can_run(options.kernels)) reason = "this CPU does not have the instructions";
-    for (int i = 0; reason.empty() && i < network.num_blocks; i++)
-        if (network.blocks[i].skip && !has_float32_kernels(options.kernels))
-            reason = "the bfloat16 kernels do not skip blocks";
     if (!reason.empty()) {
         fail(reason);
         return nullptr;
