@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
-from inspect import signature
 from typing import Any
 
 import torch
@@ -15,26 +15,17 @@ from torch._subclasses.functional_tensor import FunctionalTensor
 from torch.fx import Proxy
 from torch.fx.experimental.proxy_tensor import get_innermost_proxy_mode
 
-from mmbas.backbones.description import Backbone
+from mmbas.backbones.description import Backbone, describe
 from mmbas.gates import GateOutput, named_gates
 from mmbas.gates.recorder import all_forced_logits, is_recording, record_all
 from mmbas.sliced.execution_path import NATIVE_PATHS, Execution, choose_execution
 from mmbas.sliced.layer_hooks import UncalledLayers
+from mmbas.sliced.torch_operator import register, sliced_backbone
 
 _TRACED = (
-    "expected an accelerated model to be run, but it is traced, transformed or exported, which "
+    "expected an accelerated model to be run, but it is traced or transformed, which "
     "sees nothing of its kernels; export the model that it was made from with tools/export_onnx.py"
 )
-
-
-def _run_as_it_is(forward: Callable[..., Any]) -> Callable[..., Any]:
-    """Let torch.compile leave ``forward`` alone, and say why where it must not."""
-    # torch 2.1 takes no reason.
-    options = (
-        {"reason": _TRACED} if "reason" in signature(torch.compiler.disable).parameters else {}
-    )
-    disabled: Callable[..., Any] = torch.compiler.disable(forward, **options)
-    return disabled
 
 
 class SlicedBackbone(nn.Module):
@@ -86,23 +77,30 @@ class SlicedBackbone(nn.Module):
         self._device, self._dtype = parameter.device, parameter.dtype
         self._gates = tuple(named_gates(backbone).values())
         self._uncalled_layers = UncalledLayers(backbone)
+        self._number = register(self)
         self._execution: Execution
         self.path, self._execution, reason = choose_execution(
             backbone, self._wanted_path, self._wanted_dtype
         )
         print_log(f"sliced execution of {type(backbone).__name__}: {reason}", logger="current")
 
-    @_run_as_it_is
-    @torch.no_grad()
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         """Feature maps of the stages ``out_indices`` for images ``x``, shape (N, 3, H, W).
 
+        ``torch.compile`` and ``torch.export`` see one operator here.
+
         Raises:
             ValueError: If ``x`` has another device or dtype than the weights.
-            RuntimeError: If the model is traced, transformed or exported, or its layers have got
-                hooks.
+            RuntimeError: If the model is traced or transformed, or its layers have got hooks.
         """
-        if torch.jit.is_tracing() or torch.compiler.is_compiling() or _is_traced(x):
+        if torch.compiler.is_compiling():
+            return tuple(sliced_backbone(x, self._number))
+        return self.run(x)
+
+    @torch.no_grad()
+    def run(self, x: Tensor) -> tuple[Tensor, ...]:
+        """What ``forward`` does with real images."""
+        if torch.jit.is_tracing() or _is_traced(x):
             raise RuntimeError(_TRACED)
         self._uncalled_layers.check()
         if x.device != self._device or x.dtype != self._dtype:
@@ -120,6 +118,23 @@ class SlicedBackbone(nn.Module):
         if is_recording():
             self._record(x, logits)
         return tuple(outs)
+
+    def empty_outputs(self, x: Tensor) -> list[Tensor]:
+        """Tensors of the shapes of the feature maps, without computing these."""
+        (backbone,) = self._backbone
+        description = describe(backbone)
+        height, width = x.shape[2:]
+        strides = [layer.conv.stride[0] for layer in description.stem]
+        strides += [2] * description.max_pool
+        outputs = []
+        for index, stage in enumerate(description.stages):
+            for block in stage:
+                strides += [conv.stride[0] for conv in block.convs]
+            channels = stage[-1].convs[-1].out_channels
+            if index in description.out_indices:
+                outputs.append((channels, math.prod(strides)))
+        # Halving twice, rounded up, is the same as dividing by four, rounded up.
+        return [x.new_empty(len(x), c, -(-height // s), -(-width // s)) for c, s in outputs]
 
     def _record(self, x: Tensor, all_logits: Sequence[Tensor]) -> None:
         """Tell of each gate what its masked block would have told."""

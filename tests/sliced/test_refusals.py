@@ -40,13 +40,6 @@ def test_the_exporter_of_onnx(fast, tmp_path):
         torch.onnx.export(fast, (images(),), str(tmp_path / "model.onnx"), dynamo=False)
 
 
-@pytest.mark.parametrize("strict", [False, True])
-def test_torch_export(fast, strict):
-    # The message of the exporter differs; what counts is that there is no result.
-    with pytest.raises(Exception):  # noqa: B017, PT011
-        torch.export.export(fast, (images(),), strict=strict)
-
-
 def test_scripting_and_symbolic_tracing(fast):
     for trace in (torch.jit.script, torch.fx.symbolic_trace):
         with pytest.raises(RuntimeError, match=REFUSED):
@@ -75,14 +68,6 @@ def test_a_count_of_a_part_is_refused_and_then_the_model_runs_on(fast):
     ):
         fast(images())
     assert torch.equal(fast(images()), expected)
-
-
-def test_a_compiled_model_runs_its_backbone_as_it_is(fast):
-    compiled = torch.compile(fast, backend="eager")
-    for size in ((20, 24), (16, 16), (20, 24)):
-        x = images(size=size)
-        with torch.no_grad():
-            assert torch.equal(compiled(x), fast(x))
 
 
 def test_hooks_of_layers_are_taken_off_with_a_warning():
