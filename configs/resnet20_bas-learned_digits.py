@@ -4,7 +4,7 @@
 # distribution around the open fraction that the whole network shall have (MSViT, arXiv:2307.02321).
 # lambda stays constant and there is no L0 loss.
 #
-# Paper: nothing to compare with. Result: not run.
+# Paper: nothing to compare with. Ours: not run.
 #
 #   python tools/train.py configs/resnet20_bas-learned_digits.py
 #

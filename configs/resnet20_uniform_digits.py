@@ -3,7 +3,8 @@
 # Shaping needs no gates: ShapedModel takes any registered model as host, here MMPretrain's own
 # classifier, and ShapingLoss finds its features by name.
 #
-# Paper: section 3 proposes it for quantisation. Result: results/shaping.md.
+# Paper: section 3 proposes it for quantisation, without a number. Ours: not run; shorter trainings
+# are in results/shaping.md.
 #
 #   python tools/train.py configs/resnet20_uniform_digits.py
 #

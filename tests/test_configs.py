@@ -87,6 +87,11 @@ def test_a_config_computes_losses_and_a_gradient(name):
     names = {"bas": "loss_bas", "l0": "loss_gate_l0", "target": "loss_target_macs"}
     wanted = {names[key] for key, entry in entries.items() if entry is not None}
     task = "loss_task" if wanted else "loss"  # with gate losses the host's own has its own name
+    shaping = config.model.get("shaping_losses") or {}
+    wanted |= {f"loss_shaping_{key}" for key in shaping}
+    task = "loss_task" if wanted else task
+    if entries.get("bas") and "LearnedPrior" in entries["bas"].prior.type:
+        wanted.add("loss_bas_hyper")
     if "target" in entries:  # the recipe that is not the paper's
         wanted |= {"macs_fraction", "loss_distill"}
     assert set(losses) == {task} | wanted
@@ -99,6 +104,7 @@ def test_hooks_and_metrics_build_and_windows_name_losses_of_the_model(name):
     config = load_config(name)
     entries = config.model.get("gate_losses") or {}
     losses = {key for key, entry in entries.items() if entry is not None}
+    losses |= set(config.model.get("shaping_losses") or {})
 
     for hook in config.get("custom_hooks", []):
         HOOKS.build(hook)
@@ -122,10 +128,11 @@ def test_gate_parameters_have_no_weight_decay_and_all_others_keep_theirs(name):
     config = load_config(name)
     decays = decay_by_parameter(config, build_model(config))
     gates = {key for key in decays if ".gate." in key}
+    learned = {key for key in decays if key.startswith("gate_losses.")}  # parameters of priors
 
     assert bool(gates) == (config.model.backbone.gate is not None)
-    assert {decays[key] for key in gates} <= {0.0}
-    assert {decays[key] for key in decays.keys() - gates} == {WEIGHT_DECAY}
+    assert {decays[key] for key in gates | learned} <= {0.0}
+    assert {decays[key] for key in decays.keys() - gates - learned} == {WEIGHT_DECAY}
 
 
 def test_the_weight_decay_test_can_fail():
