@@ -55,7 +55,9 @@ NETWORKS = {
     "pspnet_r50": Network("configs/pspnet_r50_bas_cityscapes.py", (512, 1024)),
 }
 
-# What tells points apart: name in the file, and the tool's option.
+GROUP = "group"  # an option of the gates, not of the tool; files of before do not have it
+
+# What tells points apart besides: name in the file, and the tool's option.
 AXES = {
     "batch_size": "--batch-size",
     "threads": "--threads",
@@ -74,6 +76,9 @@ def parse_args() -> argparse.Namespace:
     parser.add_argument("--threads", nargs="+", type=int, default=[1, 2])
     parser.add_argument("--open-fractions", nargs="+", type=float, default=[0.5, 1.0])
     parser.add_argument("--dtypes", nargs="+", default=["float32"])
+    parser.add_argument(
+        "--groups", nargs="+", type=int, default=[1], help="neighbouring channels per decision (1)"
+    )
     parser.add_argument("--repeats", type=int, default=15)
     parser.add_argument("--out-json", required=True, metavar="FILE")
     parser.add_argument("--out-md", metavar="FILE", help="also write the table there")
@@ -84,8 +89,8 @@ def parse_args() -> argparse.Namespace:
 def wanted_points(args: argparse.Namespace) -> Iterator[dict[str, Any]]:
     """Network and axes of each point."""
     axes = (args.networks, args.batch_sizes, args.threads, args.open_fractions, args.dtypes)
-    for values in itertools.product(*axes):
-        yield dict(zip(("network", *AXES), values, strict=True))
+    for values in itertools.product(*axes, args.groups):
+        yield dict(zip(("network", *AXES, GROUP), values, strict=True))
 
 
 def measure(point: dict[str, Any], args: argparse.Namespace) -> dict[str, Any] | None:
@@ -100,16 +105,19 @@ def measure(point: dict[str, Any], args: argparse.Namespace) -> dict[str, Any] |
             command += [option, str(point[key])]
         if network.rival:
             command += ["--rival", network.rival]
+        if point[GROUP] > 1:
+            command += ["--cfg-options", f"model.backbone.gate.group={point[GROUP]}"]
         done = subprocess.run([*command, *args.tool_arguments], cwd=ROOT, check=False)
         return {**json.loads(out.read_text("utf-8")), **point} if done.returncode == 0 else None
 
 
 def identity(point: dict[str, Any]) -> tuple[Any, ...]:
-    return tuple(point[key] for key in ("network", *AXES))
+    return (*(point[key] for key in ("network", *AXES)), point.get(GROUP, 1))
 
 
 HEADER = [
-    *("network", "batch", "threads", "open", "gated in", "MAC ratio", "sliced, ms", "masked, ms"),
+    *("network", "batch", "threads", "open", "gated in", "group", "MAC ratio"),
+    *("sliced, ms", "masked, ms"),
     *("best dense", "its ms", "sliced / it", "best dense float32", "its ms", "sliced / it"),
     *("rival", "its best", "its ms", "sliced / it"),
 ]
@@ -121,7 +129,8 @@ def row_of(point: dict[str, Any]) -> list[str]:
     rival = point.get("rival", {})
     cells = [
         *(point["network"], point["batch_size"], point["threads"], point["open_fraction"]),
-        *(point["dtype"], point["macs_ratio"], point["sliced_ms"], point["masked_ms"]),
+        *(point["dtype"], point.get(GROUP, 1), point["macs_ratio"]),
+        *(point["sliced_ms"], point["masked_ms"]),
         *(point["dense_best"], point["dense_best_ms"], point["ratio_best"]),
         *((float32[0][key] for key in ("library", "ms", "ratio")) if float32 else ("", "", "")),
         Path(rival.get("config", "")).stem,

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from mmbas.backbones.description import Backbone
 from mmbas.costs.mac_count import count_macs
-from mmbas.gates import force_gate_logits, named_gates
+from mmbas.gates import Gate, force_gate_logits, named_gates
 from mmbas.gates.recorder import forcing
 from mmbas.measure.dense_run import LAYOUTS, Call, fastest
 from mmbas.measure.outputs import relative_difference, tensors_of
@@ -47,7 +47,8 @@ def random_gate_batches(
     Args:
         model: Holds the gates.
         shape: Shape of a batch, (N, 3, H, W).
-        open_fraction: Average fraction of gates that are open.
+        open_fraction: Average fraction of gates that are open. Gates that share a decision open
+            and close together.
         vary: Each image and each gate network draws its own open fraction from ``open_fraction``
             +- this; below 0 all are closed, above 1 all open.
     """
@@ -57,8 +58,17 @@ def random_gate_batches(
         logits = {}
         for name, gate in gates.items():
             wanted = open_fraction + vary * (2 * torch.rand(n, 1, **FLOAT) - 1)
-            logits[name] = (torch.rand(n, gate.num_gates, **FLOAT) < wanted).float() * 2 - 1
+            drawn = (torch.rand(n, gate.num_gates, **FLOAT) < wanted).float() * 2 - 1
+            logits[name] = drawn if gate.decisions is None else drawn[:, _followed(gate)]
         yield Batch(torch.randn(*shape, **FLOAT), logits)
+
+
+def _followed(gate: Gate) -> Tensor:
+    """For each gate the number of the one that it follows, shape (G,)."""
+    first_gates = torch.as_tensor(gate.decisions, device="cpu")
+    numbers = torch.arange(gate.num_gates, device="cpu")
+    decisions = torch.searchsorted(first_gates, numbers, right=True) - 1
+    return first_gates[decisions.clamp(min=0)]
 
 
 def caller(

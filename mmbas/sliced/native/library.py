@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 import os
 import threading
-from ctypes import POINTER, c_char_p, c_int32, c_int64, c_void_p
+from ctypes import POINTER, c_char_p, c_double, c_int32, c_int64, c_void_p
 from pathlib import Path
 
 import torch
@@ -81,6 +81,8 @@ def _load() -> ctypes.CDLL:
         *(backbone, *size, c_int32, c_int32),
         *(c_char_p, c_int32),
     ]
+    library.mmbas_backbone_roofline.argtypes = [backbone, POINTER(c_double), POINTER(c_double)]
+    library.mmbas_backbone_roofline.restype = None
     library.mmbas_backbone_run.argtypes = [backbone, POINTER(CallStruct)]
     library.mmbas_backbone_last_error.restype = c_char_p
     if library.mmbas_interface() != INTERFACE:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import ctypes
 import weakref
 from collections.abc import Sequence
-from ctypes import c_int32
+from ctypes import Array, c_double, c_int32
 
 import torch
 from torch import Tensor, nn
@@ -111,6 +111,50 @@ class NativeBackbone:
         Raises:
             ValueError: If ``x`` or ``forced_logits`` are not as described.
         """
+        return self._run(x, forced_logits)
+
+    def describe_steps(self, size: tuple[int, int]) -> list[str]:
+        """What is computed one after the other for images of (H, W).
+
+        Convolutions are described as ``'conv inputs 3x3 512->512 + 256, 7x7'``: the side that is
+        gated (dense, outputs, inputs, both, image), kernel, channels, those of the shortcut that is
+        added, size of the output. Other steps have one or two words.
+        """
+        text = ctypes.create_string_buffer(128)
+        steps: list[str] = []
+        describe = self._library.mmbas_backbone_describe_step
+        while not describe(self._handle, *size, torch.get_num_threads(), len(steps), text, 128):
+            steps.append(text.value.decode())
+        return steps
+
+    def time_steps(
+        self, x: Tensor, forced_logits: Sequence[Tensor | float | None]
+    ) -> list[tuple[str, float]]:
+        """Run one image and return each step's description and time in seconds."""
+        steps = self.describe_steps((x.shape[2], x.shape[3]))
+        seconds = (c_double * len(steps))()
+        self._run(x, forced_logits, seconds)
+        return list(zip(steps, seconds, strict=True))
+
+    def roofline(self) -> tuple[float, float]:
+        """What one thread of this machine does at best now: MACs per second, and bytes per second.
+
+        The first is measured with the kernels' operands in the first-level cache, the second by
+        reading as much memory as the weights take.
+        """
+        macs, num_bytes = c_double(), c_double()
+        self._library.mmbas_backbone_roofline(
+            self._handle, ctypes.byref(macs), ctypes.byref(num_bytes)
+        )
+        return macs.value, num_bytes.value
+
+    def _run(
+        self,
+        x: Tensor,
+        forced_logits: Sequence[Tensor | float | None],
+        seconds: Array[c_double] | None = None,
+    ) -> tuple[list[Tensor], list[Tensor]]:
+        """See :meth:`__call__`; ``seconds`` takes the time of each step."""
         self._check(x, forced_logits)
         # As few calls of torch as can be: after the kernels, nothing of it is in the caches.
         kind = Type.BFLOAT16 if x.dtype == torch.bfloat16 else Type.FLOAT32
@@ -135,6 +179,7 @@ class NativeBackbone:
             outputs=pointers(outputs, kind),
             logits=pointers(logits),
             forced=pointers(forced),
+            step_seconds=None if seconds is None else ctypes.addressof(seconds),
         )
         if num_images and self._library.mmbas_backbone_run(self._handle, ctypes.byref(call)):
             raise ValueError(f"expected images that can be run, but {self._error()}")

@@ -17,6 +17,7 @@
 #include "check_network.h"
 #include "cpu.h"
 #include "engine.h"
+#include "read_rate.h"
 
 namespace {
 
@@ -260,6 +261,11 @@ int mmbas_backbone_describe_step(MmbasBackbone *backbone, int32_t height, int32_
             return 0;
         },
         -1);
+}
+
+void mmbas_backbone_roofline(const MmbasBackbone *backbone, double *macs_rate, double *bytes_rate) {
+    *macs_rate = backbone->engine->peak_rate();
+    *bytes_rate = read_rate(backbone->engine->weight_bytes(), omp_get_wtime);
 }
 
 int mmbas_backbone_run(MmbasBackbone *backbone, const MmbasCall *call) {

@@ -155,6 +155,11 @@ int mmbas_backbone_run(MmbasBackbone *backbone, const MmbasCall *call);
 int mmbas_backbone_describe_step(MmbasBackbone *backbone, int32_t height, int32_t width,
                                  int32_t num_threads, int32_t step, char *text, int32_t text_bytes);
 
+// What one thread of this machine does at best, measured in a few milliseconds: multiply-accumulates
+// per second of the backbone's kernels, their operands in the first-level cache, and bytes per
+// second of a read of as much memory as the weights take.
+void mmbas_backbone_roofline(const MmbasBackbone *backbone, double *macs_rate, double *bytes_rate);
+
 // What the last failed call of this thread complained about: one clause.
 const char *mmbas_backbone_last_error(void);
 

@@ -25,6 +25,8 @@ class Engine {
     // For at most `threads` threads per image.
     virtual std::unique_ptr<SizedPlan> plan(Size size, int threads) const = 0;
     virtual int64_t weight_bytes() const = 0;
+    // Multiply-accumulates per second of one thread whose operands are in the first-level cache.
+    virtual double peak_rate() const = 0;
 };
 
 // An engine whose weights are copied from a network that has passed why_not(); null if the

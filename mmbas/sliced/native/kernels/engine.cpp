@@ -5,6 +5,7 @@
 #include <omp.h>
 
 #include <algorithm>
+#include <cmath>
 #include <list>
 
 #include "memory_sharing.h"
@@ -21,6 +22,14 @@ RunImage run_function(int kernels) {
         case MMBAS_AVX2: return mmbas_run_avx2;
         case MMBAS_AVX512: return mmbas_run_avx512;
         default: return nullptr;
+    }
+}
+
+PeakRate peak_function(int kernels) {
+    switch (kernels) {
+        case MMBAS_AVX2: return mmbas_peak_avx2;
+        case MMBAS_AVX512: return mmbas_peak_avx512;
+        default: return mmbas_peak_generic;
     }
 }
 
@@ -121,7 +130,8 @@ std::string Float32Plan::describe(int step) const {
     if (op.kind != kConv) return text;
     if (op.in_list != kAllOpen) text += op.out_list != kAllOpen ? " both" : " inputs";
     else text += op.out_list != kAllOpen ? " outputs" : " dense";
-    text += " " + std::to_string(op.taps) + " taps " + std::to_string(op.in_channels) + "->";
+    const std::string kernel = std::to_string(std::lround(std::sqrt(op.taps)));
+    text += " " + kernel + "x" + kernel + " " + std::to_string(op.in_channels) + "->";
     return text + std::to_string(op.out_channels) + ", " + std::to_string(op.out_grid.height) +
            "x" + std::to_string(op.out_grid.width);
 }
@@ -131,7 +141,8 @@ template <class Layers>
 class Float32Engine : public Engine {
    public:
     Float32Engine(Layers layers, const MmbasOptions &options)
-        : layers_(std::move(layers)), run_(run_function(options.kernels)) {
+        : layers_(std::move(layers)), run_(run_function(options.kernels)),
+          peak_(peak_function(options.kernels)) {
         int64_t bytes = options.unshared_bytes < 0 ? kUnsharedBytes : options.unshared_bytes;
         unshared_floats_ = bytes / (int64_t)sizeof(float);
     }
@@ -140,10 +151,12 @@ class Float32Engine : public Engine {
                                              unshared_floats_, run_);
     }
     int64_t weight_bytes() const override { return layers_.bytes(); }
+    double peak_rate() const override { return peak_(omp_get_wtime); }
 
    private:
     Layers layers_;
     RunImage run_;
+    PeakRate peak_;
     int64_t unshared_floats_;
 };
 

@@ -103,10 +103,12 @@ struct Run {
     int32_t image, rank, size;
 };
 typedef void (*RunImage)(const Run &run);
+typedef double (*PeakRate)(double (*clock)());  // see peak.h
 
 }  // namespace f32
 
 // Defined once for each instruction set; null where the compiler was not told to use it.
 extern "C" {
 extern const f32::RunImage mmbas_run_generic, mmbas_run_avx2, mmbas_run_avx512;
+extern const f32::PeakRate mmbas_peak_generic, mmbas_peak_avx2, mmbas_peak_avx512;
 }

@@ -16,6 +16,14 @@ RunImage run_function(int kernels) {
     }
 }
 
+PeakRate peak_function(int kernels) {
+    switch (kernels) {
+        case MMBAS_AVX512_BF16: return peak_rate_avx512_bf16;
+        case MMBAS_AMX: return peak_rate_amx;
+        default: return peak_rate_portable;
+    }
+}
+
 class Bfloat16Plan : public SizedPlan {
   public:
     Bfloat16Plan(std::unique_ptr<FinishedPlan> plan, RunImage run)
@@ -37,15 +45,18 @@ class Bfloat16Plan : public SizedPlan {
 class Bfloat16Engine : public Engine {
   public:
     Bfloat16Engine(const MmbasNetwork &network, const MmbasOptions &options)
-        : layers_(network, options), run_(run_function(options.kernels)) {}
+        : layers_(network, options), run_(run_function(options.kernels)),
+          peak_(peak_function(options.kernels)) {}
     std::unique_ptr<SizedPlan> plan(Size size, int threads) const override {
         return std::make_unique<Bfloat16Plan>(make_plan(layers_, size, threads), run_);
     }
     int64_t weight_bytes() const override { return layers_.weight_bytes(); }
+    double peak_rate() const override { return peak_(omp_get_wtime); }
 
   private:
     NetworkLayers layers_;
     RunImage run_;
+    PeakRate peak_;
 };
 
 }  // namespace

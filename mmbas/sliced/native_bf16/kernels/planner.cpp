@@ -140,6 +140,8 @@ class Planner {
         step.main = {0, kLine, row_bytes / 2, 1, tables_.taps({0}), layer.packed.weights()};
         step.in_list = step.out_list = kAllOpen;
         step.out_channels = shape.out_channels;
+        step.out_height = out.height;
+        step.out_width = out.width;
         step.bias = layer.packed.bias.data();
         step.positions = out.height * out.width;
         step.large = 1;
@@ -201,6 +203,8 @@ class Planner {
     Map finish_conv(ConvStep step, const ConvLayer &layer, Order order, const Map &target,
                     const Extras &extras) {
         step.out_channels = layer.shape.out_channels;
+        step.out_height = target.grid.height;
+        step.out_width = target.grid.width;
         step.bias = layer.packed.bias.data();
         step.out_table = tables_.positions(
             order, target, maps_.grid(size_of(target), order == kPhases), target.grid.dump);

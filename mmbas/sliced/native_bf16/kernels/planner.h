@@ -19,5 +19,5 @@ struct FinishedPlan {
 // For images of `size`, at most `threads` threads per image.
 std::unique_ptr<FinishedPlan> make_plan(const NetworkLayers &network, Size size, int threads);
 
-// For people: what a step does, such as "conv inputs 3x3 512->512, 55 positions".
+// For people: what a step does, such as "conv inputs 3x3 512->512, 7x7".
 std::string describe(const Step &step);

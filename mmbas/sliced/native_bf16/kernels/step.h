@@ -93,7 +93,7 @@ struct ConvStep {
     Operand main;
     Operand shortcut;  // 1x1 convolution whose result is added; dense
     ImageConv image;   // kernel 0: not a convolution of the image
-    int32_t out_channels;
+    int32_t out_channels, out_height, out_width;
     const float *bias;
     int32_t positions;         // to compute
     int32_t large;             // whether threads share positions; else they share outputs
@@ -190,6 +190,8 @@ struct Run {
     int32_t image, rank, size;
 };
 typedef void (*RunImage)(const Run &run);
+typedef double (*PeakRate)(double (*clock)());  // see peak.h
 
 // Defined once for each instruction set; null where the compiler was not told to use it.
 extern const RunImage run_image_portable, run_image_avx512_bf16, run_image_amx;
+extern const PeakRate peak_rate_portable, peak_rate_avx512_bf16, peak_rate_amx;
