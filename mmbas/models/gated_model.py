@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import inspect
+import logging
+import sys
 from functools import cache
 from importlib.util import find_spec
 from types import new_class
 from typing import Any
 
+from mmengine.logging import print_log
 from mmengine.model import BaseModel
 
 from mmbas.models.gate_loss_mixin import GateLosses, GateLossMixin
@@ -72,11 +75,23 @@ def host_class(host: str | type) -> type:
         TypeError: If it is no model of mmengine.
     """
     found = _registered(host) if isinstance(host, str) else host
+    if getattr(found, "__module__", "").startswith("mmdet.") and not _has_operators():
+        print_log(
+            f"mmcv has no compiled operators, which {host} may need; for torchvision's add "
+            f"custom_imports=dict(imports=[{OPERATORS!r}]) to the config",
+            logger="current",
+            level=logging.WARNING,
+        )
     if not (inspect.isclass(found) and issubclass(found, BaseModel)):
         raise TypeError(
             f"expected host to be a model of mmengine, such as 'mmdet.FasterRCNN', but got {host!r}"
         )
     return found
+
+
+def _has_operators() -> bool:
+    """Tell whether mmcv has operators, its own or those of ``OPERATORS``."""
+    return "mmcv._ext" in sys.modules or find_spec("mmcv._ext") is not None
 
 
 def _registered(host: str) -> Any:
