@@ -15,7 +15,7 @@ PIP_INSTALL := $(PY) -m pip install -qq --disable-pip-version-check -c requireme
 export OMP_WAIT_POLICY ?= PASSIVE
 
 .DEFAULT_GOAL := help
-.PHONY: help quickstart test test-slow test-original fuzz-bf16 fuzz-files check lint format docs linkcheck clean
+.PHONY: help quickstart test test-slow test-original fuzz-bf16 fuzz-files wheel check lint format docs linkcheck clean
 .DELETE_ON_ERROR:
 
 help:
@@ -23,6 +23,7 @@ help:
 	@echo "make test         run the test suite            (PYTEST_ARGS='-k gate' to choose)"
 	@echo "make test-slow    run the tests of more than 30 seconds, such as twenty kills in a row"
 	@echo "make test-original  the same suite on the original OpenMMLab packages; compiles mmcv"
+	@echo "make wheel        build a wheel with the compiled kernels, for users without a compiler"
 	@echo "make lint         check format, lint and types with pinned tools"
 	@echo "make check        make lint, then make test: what continuous integration runs"
 	@echo "make docs         build the documentation site, docs/_build/html/docs/index.html"
@@ -50,6 +51,11 @@ check: lint
 # The kernels on random networks, and the reader of runtime files on damaged ones, under sanitizers.
 fuzz-bf16:
 	@sh tests/sliced/native_bf16/fuzz.sh
+
+# With the kernels compiled for the machine's baseline; the wheel chooses among them where it runs.
+wheel: $(VENV)/.installed
+	@MMBAS_WHEEL_LIBRARY=1 $(PY) -m pip wheel . --no-deps --no-build-isolation -q -w dist
+	@ls dist/mmbas-*.whl
 
 # FILE is any file of tools/export_runtime.py.
 fuzz-files:

@@ -20,7 +20,7 @@ pytest.importorskip("setuptools", minversion="77")  # the first that know a lice
 from helpers import ROOT
 
 IGNORED = shutil.ignore_patterns("__pycache__", "*.egg-info", "*.pyc")
-PARTS = ["mmbas", "configs", "tools", "plans", "requirements"]
+PARTS = ["mmbas", "include", "configs", "tools", "plans", "requirements"]
 FILES = ["setup.py", "pyproject.toml", "MANIFEST.in", "README.md", "CHANGELOG.md", "LICENSE"]
 
 # Runs a tool of the installed package on a config of the installed package.

@@ -99,7 +99,7 @@ class SlicedBackbone(nn.Module):
 
     @torch.no_grad()
     def run(self, x: Tensor) -> tuple[Tensor, ...]:
-        """What ``forward`` does with real images."""
+        """Feature maps of real images; see ``forward``."""
         if torch.jit.is_tracing() or _is_traced(x):
             raise RuntimeError(_TRACED)
         self._uncalled_layers.check()

@@ -30,8 +30,10 @@ COMPILE_FLAGS = (
 )
 COMPILE_SECONDS = 600
 DIGEST_BYTES = 32
+OPENMP_OF_COMPILER = "-fopenmp"
 # Beside the package where it is developed, and in it where it is installed.
 _PACKAGE = Path(__file__).parents[2]
+PREBUILT = _PACKAGE / "lib"  # in a wheel of `make wheel`
 INCLUDE = next(
     (f for f in (_PACKAGE / "include", _PACKAGE.parent / "include") if (f / "mmbas.h").exists()),
     _PACKAGE / "include",
@@ -68,6 +70,9 @@ def build_library(name: str, units: Sequence[Unit]) -> ctypes.CDLL:
         BuildError: If there is no g++, or it fails.
     """
     path = library_file(name, units)
+    if path.parent == PREBUILT:
+        # It was linked without OpenMP, so that it takes PyTorch's, whatever that is called.
+        ctypes.CDLL(_loaded_openmp(), mode=ctypes.RTLD_GLOBAL)
     try:
         return ctypes.CDLL(str(path))
     except OSError as error:
@@ -75,12 +80,25 @@ def build_library(name: str, units: Sequence[Unit]) -> ctypes.CDLL:
 
 
 def library_file(name: str, units: Sequence[Unit]) -> Path:
-    """File of a library; see :func:`build_library`."""
+    """File of a library, that of the wheel if there is one; see :func:`build_library`."""
+    prebuilt = PREBUILT / f"{name}.so"
+    if _is_intact(prebuilt) and _loaded_openmp() and not _is_debugging():
+        return prebuilt
     compiler = find_compiler()
     path = cache_folder() / f"{name}-{_key(compiler, units)}.so"
     if not _is_intact(path):
         _compile(compiler, units, path)
     return path
+
+
+def compile_for_wheel(name: str, units: Sequence[Unit], folder: Path) -> None:
+    """Compile a library that runs on every CPU of this kind into a folder.
+
+    Raises:
+        BuildError: If there is no g++, or it fails.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    _compile(find_compiler(), units, folder / f"{name}.so", openmp=())
 
 
 def find_compiler() -> tuple[str, ...]:
@@ -141,7 +159,11 @@ def _key(compiler: tuple[str, ...], units: Sequence[Unit]) -> str:
     for folder in sorted({INCLUDE, *(unit.source.parent for unit in units)}):
         for source in sorted([*folder.glob("*.h"), *folder.glob("*.cpp")]):
             digest.update(source.name.encode() + b"\0" + source.read_bytes() + b"\0")
-    parts = (_version(compiler), cpu_description(), *_commands(compiler, units, Path("library")))
+    parts = (
+        _version(compiler),
+        cpu_description(),
+        *_commands(compiler, units, Path("library"), _own_openmp()),
+    )
     digest.update(repr(parts).encode())
     return digest.hexdigest()[:32]
 
@@ -151,12 +173,11 @@ def _version(compiler: tuple[str, ...]) -> str:
     return _run([*compiler, "--version"])
 
 
-def _commands(compiler: tuple[str, ...], units: Sequence[Unit], library: Path) -> list[list[str]]:
-    """Compile, then link: with PyTorch's own OpenMP, for two of them would spin side by side."""
-    runtime = _loaded_openmp()
-    openmp = ["-fopenmp"] if runtime is None else [runtime, f"-Wl,-rpath,{Path(runtime).parent}"]
-    debug = os.environ.get(DEBUG_VARIABLE) == "1"
-    flags = [*FLAGS, *(DEBUG_FLAGS if debug else RELEASE_FLAGS)]
+def _commands(
+    compiler: tuple[str, ...], units: Sequence[Unit], library: Path, openmp: Sequence[str]
+) -> list[list[str]]:
+    """Compile, then link."""
+    flags = [*FLAGS, *(DEBUG_FLAGS if _is_debugging() else RELEASE_FLAGS)]
     # Files of two folders may have one name.
     objects = [str(library.with_name(f"{i}-{unit.source.stem}.o")) for i, unit in enumerate(units)]
     compile_units = [
@@ -176,6 +197,18 @@ def _commands(compiler: tuple[str, ...], units: Sequence[Unit], library: Path) -
     return [*compile_units, [*compiler, "-shared", *objects, *openmp, "-o", str(library)]]
 
 
+def _is_debugging() -> bool:
+    return os.environ.get(DEBUG_VARIABLE) == "1"
+
+
+def _own_openmp() -> tuple[str, ...]:
+    """Flags that link PyTorch's own OpenMP, for two of them would spin side by side."""
+    runtime = _loaded_openmp()
+    if runtime is None:
+        return (OPENMP_OF_COMPILER,)
+    return (runtime, f"-Wl,-rpath,{Path(runtime).parent}")
+
+
 def _loaded_openmp() -> str | None:
     """Path of the OpenMP runtime that PyTorch has brought into this process."""
     maps = Path("/proc/self/maps")
@@ -185,11 +218,18 @@ def _loaded_openmp() -> str | None:
     return min(paths, key=lambda path: "torch" not in path, default=None)
 
 
-def _compile(compiler: tuple[str, ...], units: Sequence[Unit], path: Path) -> None:
+def _compile(
+    compiler: tuple[str, ...],
+    units: Sequence[Unit],
+    path: Path,
+    *,
+    openmp: Sequence[str] | None = None,
+) -> None:
     """Write the library to ``path`` at one stroke, its digest behind it (ELF does not mind)."""
     with tempfile.TemporaryDirectory(dir=path.parent, prefix="build-") as folder:
         library = Path(folder) / "library.so"
-        *compile_units, link = _commands(compiler, units, library)
+        linked = _own_openmp() if openmp is None else openmp
+        *compile_units, link = _commands(compiler, units, library, linked)
         with ThreadPoolExecutor(os.cpu_count()) as pool:
             list(pool.map(_run, compile_units))
         _run(link)

@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 
 from mmbas.backbones.description import UnsupportedError
+from mmbas.sliced.native import build
 from mmbas.sliced.native.build import Unit, build_library, library_file
 from mmbas.sliced.native.instruction_sets import FLAGS, is_x86
 from mmbas.sliced.native.structures import (
@@ -54,6 +55,11 @@ def library_path() -> Path:
         BuildError: See :func:`mmbas.sliced.native.build.build_library`.
     """
     return library_file(NAME, units())
+
+
+def compile_for_wheel(folder: Path) -> None:
+    """Compile the kernels into a folder of a wheel: see :func:`build.compile_for_wheel`."""
+    build.compile_for_wheel(NAME, units(), folder)
 
 
 def units() -> tuple[Unit, ...]:

@@ -179,3 +179,24 @@ def test_files_of_two_folders_may_have_one_name(cache, trivial, tmp_path):
     other.write_text(TRIVIAL.replace("answer", "other"))
     library = build_library("two", (Unit(trivial), Unit(other)))
     assert (library.answer(), library.other()) == (42, 42)
+
+
+def test_the_library_of_a_wheel_needs_no_compiler(cache, trivial, tmp_path, monkeypatch):
+    if build._loaded_openmp() is None:
+        pytest.skip("needs /proc")
+    monkeypatch.setattr(build, "PREBUILT", tmp_path / "lib")
+    trivial.write_text(
+        "#include <omp.h>\n"
+        'extern "C" int answer() { int n = 0;\n#pragma omp parallel num_threads(2)\n'
+        "{\n#pragma omp atomic\nn++; }\nreturn 40 + n; }"
+    )
+    build.compile_for_wheel("trivial", (Unit(trivial),), tmp_path / "lib")
+    before = _openmp_runtimes()
+    with monkeypatch.context() as patch:
+        patch.setenv("CXX", "no-such-compiler")
+        assert load(trivial).answer() == 42
+    assert _openmp_runtimes() == before
+    assert not cache.exists()
+    (tmp_path / "lib" / "trivial.so").write_bytes(b"damaged")
+    assert load(trivial).answer() == 42
+    assert len(list(cache.iterdir())) == 1
