@@ -138,17 +138,17 @@ def _check(gate_positions: str, widths: BlockWidths, grid: int) -> None:
         )
 
 
-def tile_mask(gates: Tensor, size: Sequence[int]) -> Tensor:
+def tile_mask(gates: Tensor, grid: int, size: Sequence[int]) -> Tensor:
     """Gates of square-numbered tiles as a mask of feature maps.
 
     Args:
         gates: Shape (N, grid * grid), the tiles row by row.
+        grid: Tiles along the height and along the width.
         size: Height and width of the feature maps.
 
     Returns:
         Shape (N, 1, H, W).
     """
-    grid = round(gates.shape[1] ** 0.5)
     maps = gates.view(-1, 1, grid, grid)
     return F.interpolate(maps, size=(int(size[0]), int(size[1])), mode="nearest")
 

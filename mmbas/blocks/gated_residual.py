@@ -155,7 +155,7 @@ class GatedResidualBlock(nn.Module):
             seat = seats.branch
         x = switch(x, None if seat is None else gates[:, seat])
         if seats.tiles is not None and (last or not self.training):
-            x = x * tile_mask(gates[:, seats.tiles], x.shape[2:]).to(x.dtype)
+            x = x * tile_mask(gates[:, seats.tiles], seats.grid, x.shape[2:]).to(x.dtype)
         return x
 
     def _decide(self, gate: Gate, x: Tensor) -> Tensor:

@@ -61,6 +61,7 @@ class DualGate(SampledGate):
         self.grid = grid
         self.init_open_prob = init_open_prob
         hidden_channels = max(in_channels // 4, 1)
+        self.pool = nn.AdaptiveAvgPool2d(grid)
         self.tiles = nn.Conv2d(in_channels, 1, 3, padding=1)
         self.fc1 = nn.Linear(in_channels, hidden_channels, bias=False)
         self.norm = nn.BatchNorm1d(hidden_channels)
@@ -84,7 +85,7 @@ class DualGate(SampledGate):
         """See :meth:`Gate.compute_logits`."""
         with in_full_precision(x):
             x = x.to(weight_dtype(self.fc1))
-            tiles = self.tiles(F.adaptive_avg_pool2d(x, self.grid)).flatten(1)
+            tiles = self.tiles(self.pool(x)).flatten(1)
             hidden = F.relu(self.norm(self.fc1(average_pool(x, (2, 3)).to(x.dtype))))
             return torch.cat([tiles, self.fc2(hidden)], dim=1)
 

@@ -9,7 +9,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from mmbas.backbones import GatedResNet, GatedResNetCifar
 from mmbas.compress.reduction import reduce_model
 from mmbas.costs.mac_count import count_macs
-from mmbas.gates import named_gates, record_gate_outputs
+from mmbas.gates import force_gate_logits, named_gates, record_gate_outputs
 from mmbas.losses import BatchShapingLoss
 
 CLOSED, OPEN, UNDECIDED = -1, 1, 0
@@ -239,3 +239,19 @@ def test_networks_that_cannot_be_reduced():
     rates = {name: torch.ones(gate.num_gates) for name, gate in named_gates(network).items()}
     with pytest.raises(ValueError, match=r"batch normalisation in layer1\.0, but got GroupNorm"):
         reduce_model(network, rates)
+
+
+def test_the_majority_of_the_gates_makes_a_static_network():
+    """What a conditional network has to beat: the same channels for every image."""
+    torch.manual_seed(0)
+    backbone = GatedResNetCifar(8).eval()
+    gates = named_gates(backbone)
+    rates = {name: torch.rand(gate.num_gates) for name, gate in gates.items()}
+    reduction = reduce_model(backbone, rates, min_rate=0.5, max_rate=0.5)
+    assert not reduction.has_gates
+    static = GatedResNetCifar(8, block_widths=reduction.block_widths).eval()
+    static.load_state_dict(reduction.state_dict)
+    x = torch.randn(3, 3, 32, 32)
+    majority = {name: rate - 0.5 + 1e-9 for name, rate in rates.items()}
+    with torch.no_grad(), force_gate_logits(backbone, majority):
+        torch.testing.assert_close(static(x)[0], backbone(x)[0], rtol=1e-4, atol=1e-5)

@@ -71,7 +71,7 @@ def test_tiles_mask_the_branch_and_in_evaluation_the_inner_maps():
     logits = torch.randn(3, 10)
     gates = (logits > 0).float()
     tiles = gates[:, :4].view(-1, 1, 2, 2).repeat_interleave(4, 2).repeat_interleave(4, 3)
-    assert torch.equal(tile_mask(gates[:, :4], (8, 8)), tiles)
+    assert torch.equal(tile_mask(gates[:, :4], 2, (8, 8)), tiles)
     channels = gates[:, 4:, None, None]
     inner = F.relu(block.bn1(block.conv1(x))) * channels
     with force_gate_logits(block, {"gate": logits}):

@@ -129,7 +129,8 @@ class TorchBlock:
         if seat is not None:
             x = x.mul_(factors[:, seat, None, None])
         if self.seats.tiles is not None:
-            x = x.mul_(tile_mask(factors[:, self.seats.tiles].to(x.dtype), x.shape[2:]))
+            tiles = factors[:, self.seats.tiles].to(x.dtype)
+            x = x.mul_(tile_mask(tiles, self.seats.grid, x.shape[2:]))
         return x
 
     def _add_open_images(
