@@ -23,6 +23,7 @@ DATA = {
     "boxes": "Street scenes, drawn by a program",
 }
 OTHER = "Others"
+RIVALS = "Other methods, in configs/rivals"
 MAX_LENGTH = 100  # of a sentence; a longer one ends at its first colon
 HEAD = """# All configs
 
@@ -62,13 +63,18 @@ def data_of(name: str) -> str:
     return found[-1] if found else OTHER
 
 
+def row(path: Path) -> str:
+    """Line of the table for a config."""
+    return f"| [`{path.stem}`](../{path.relative_to(ROOT)}) | {first_sentence(path)} |"
+
+
 def page() -> str:
     """Text of the page."""
     rows: dict[str, list[str]] = {title: [] for title in [*DATA.values(), OTHER]}
     for path in sorted((ROOT / "configs").glob("*.py")):
         if path.name != "default_runtime.py":
-            link = f"[`{path.stem}`](../configs/{path.name})"
-            rows[data_of(path.stem)].append(f"| {link} | {first_sentence(path)} |")
+            rows[data_of(path.stem)].append(row(path))
+    rows[RIVALS] = [row(path) for path in sorted((ROOT / "configs" / "rivals").glob("*.py"))]
     tables = [
         "\n".join([f"\n## {title}\n", "| config | what it is |", "|---|---|", *lines, ""])
         for title, lines in rows.items()
