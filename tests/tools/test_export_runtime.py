@@ -135,3 +135,35 @@ def test_one_line_of_the_compiler_builds_it(exported, tmp_path):
     program = tmp_path / "latency"
     output_of("gcc", f"-I{ROOT / 'include'}", sources[-1], library, "-o", program)
     assert "open" in output_of(program, exported[1], 9, 9, 1, 2)
+
+
+@pytest.mark.slow
+def test_two_models_in_eight_threads_keep_no_memory(exported, tmp_path):
+    source = ROOT / "tests" / "sliced" / "native" / "stress_sessions.c"
+    program = tmp_path / "stress"
+    output_of("gcc", "-O1", f"-I{ROOT / 'include'}", source, LIBRARY, "-lpthread", "-o", program)
+    text = output_of(program, exported[1], 8000)
+    grown = int(text.partition("grown by ")[2].split()[0])
+    assert grown < 4 << 10
+
+
+@pytest.mark.slow
+def test_it_compiles_for_arm_and_gives_the_same_there(exported, tmp_path):
+    compiler, emulator = "aarch64-linux-gnu-g++", "qemu-aarch64"
+    if shutil.which(compiler) is None or shutil.which(emulator) is None:
+        pytest.skip(f"needs {compiler} and {emulator}")
+    sliced = ROOT / "mmbas" / "sliced"
+    sources = [*sliced.glob("native/*/*.cpp"), *sliced.glob("native_bf16/kernels/*.cpp")]
+    program, example = tmp_path / "classify", ROOT / "examples" / "c" / "classify.c"
+    flags = ["-O2", "-fopenmp", "-static", "-Wno-psabi", f"-I{ROOT / 'include'}"]
+    output_of(compiler, *flags, "-std=c++17", *sources, "-x", "c", example, "-o", program)
+    pixels = torch.randint(0, 256, (32, 40, 3), generator=torch.Generator().manual_seed(0)).byte()
+    image = tmp_path / "image.ppm"
+    image.write_bytes(b"P6\n40 32\n255\n" + pixels.numpy().tobytes())
+    text = output_of(emulator, program, exported[1], image)
+    results = RuntimeModel(exported[1])(pixels[None], channels_last=True)
+    best = int(results.logits.argmax())
+    assert text.startswith(f"class {best} digit {best}, logit ")
+    assert float(text.split("logit ")[1].split(",")[0]) == pytest.approx(
+        results.logits.max().item(), abs=1e-3
+    )
