@@ -129,7 +129,14 @@ def test_one_line_of_the_compiler_builds_it(exported, tmp_path):
     sliced = ROOT / "mmbas" / "sliced"
     sources = [*sliced.glob("native/*/*.cpp"), *sliced.glob("native_bf16/kernels/*.cpp")]
     sources.append(ROOT / "examples" / "c" / "latency.c")
-    objects = ["-O1", "-march=native", "-std=c++17", "-fopenmp", f"-I{ROOT / 'include'}"]
+    objects = [
+        "-O1",
+        "-march=native",
+        "-std=c++17",
+        "-ffp-contract=fast",
+        "-fopenmp",
+        f"-I{ROOT / 'include'}",
+    ]
     library = tmp_path / "libmmbas.so"
     output_of("g++", *objects, "-shared", "-fPIC", *sources[:-1], "-o", library)
     program = tmp_path / "latency"
