@@ -215,7 +215,7 @@ def main() -> None:
             {name: rows.reshape(-1, 8, 8).numpy() for name, rows in pictures.items()}, args.picture
         )
     settings = {name: getattr(args, name) for name in ("latents", "epochs", "loss_weight")}
-    result = {"data": "digits", "images": [len(kept), len(tested)], **settings}
+    result = {"data": "digits", "images": [len(kept), len(tested)], "seed": args.seeds, **settings}
     write_json(args.out_json, with_origin({**result, "means": means, "runs": runs}, "none"))
 
 

@@ -117,6 +117,8 @@ def main() -> None:
     result = {
         **{f"{name}_ms": median_ms(values) for name, values in seconds.items()},
         "ratios": ratios,
+        "data": "random images",
+        "seed": 0,
         **{name: getattr(args, name) for name in ("batch_size", "shape", "max_values", "rounds")},
         "device": args.device,
         "clock": "processor" if args.cpu_time else "wall",

@@ -151,6 +151,7 @@ def report(
         "data": "digits",
         "images": [len(part.images) for part in data],
         "image_size": args.image_size,
+        "seed": args.seeds,
         "epochs": args.epochs,
         "loss_weight": args.loss_weight,
         "means": means,

@@ -214,6 +214,7 @@ def report(
         "data": "digits" if args.data == "digits" else "CIFAR-10 (JPEG copy)",
         "images": [len(part.images) for part in data],
         "image_size": data[0].images.shape[-1],
+        "seed": args.seeds,
         "epochs": args.epochs,
         "loss_weight": args.loss_weight,
         "means": means,

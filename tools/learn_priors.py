@@ -126,7 +126,8 @@ def main() -> None:
         name: getattr(args, name)
         for name in ("sets", "values", "steps", "learning_rate", "hyperprior", "seed")
     }
-    write_json(args.out_json, with_origin({**settings, **summary, **result}, "none"))
+    result = {"data": "random clusters", **settings, **summary, **result}
+    write_json(args.out_json, with_origin(result, "none"))
 
 
 if __name__ == "__main__":
