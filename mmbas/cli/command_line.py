@@ -192,12 +192,20 @@ def run_tool(main: Callable[[], None]) -> None:
             raise
         _fail(_message(error))
     except RuntimeError as error:
+        if _NO_OPERATORS in str(error):
+            _fail(
+                f"expected an mmcv with compiled operators, but got {_last_line(error)}; for "
+                "torchvision's NMS and RoI align add custom_imports=dict(imports=["
+                "'mmbas.torchvision_operators']) to the config"
+            )
         # torch reports failed writes without their number, a loader's worker as a text.
         if not any(sign in str(error) for sign in _WRITE_FAILURES):
             raise
         _fail(f"expected to write a file, but got {_last_line(error)}; is the disk full?")
 
 
+# How the maintained MMDetection words that mmcv has no compiled operators.
+_NO_OPERATORS = "requires mmcv to be compiled with ops"
 # How torch words a full disk or quota: its writer of archives, the shared memory of a loader.
 _WRITE_FAILURES = ("PytorchStreamWriter failed", "iostream error", "No space left on device")
 

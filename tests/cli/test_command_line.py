@@ -167,6 +167,7 @@ def raised(error):
         (ConnectionResetError(errno.ECONNRESET, "Connection reset by peer"), "reset by peer"),
         (TimeoutError(), "TimeoutError"),
         (RuntimeError("[enforce fail] .\nPytorchStreamWriter failed writing file data/0"), "disk"),
+        (RuntimeError("batched_nms requires mmcv to be compiled with ops."), "custom_imports=dict"),
         (RuntimeError("unable to write </torch_1>: No space left on device (28)"), "disk full"),
     ],
 )
