@@ -113,7 +113,7 @@ class _NetworkWriter:
 
     def _block(self, block: BlockStruct) -> None:
         self.words += [block.num_convs, *block.first_gates, block.has_gate]
-        self.words += [block.shortcut, block.pooling, block.output]
+        self.words += [block.shortcut, block.pooling, block.output, block.skip]
         for conv in block.convs[: block.num_convs]:
             self._conv(conv)
         if block.shortcut == ShortcutKind.CONV:

@@ -98,6 +98,20 @@ def test_macs_are_those_that_python_counts(path, backbone):
     ]
 
 
+@pytest.mark.parametrize("positions", ["branch", "block"])
+def test_gates_that_skip_whole_blocks(tmp_path, positions):
+    backbone = folded(small_backbone(base_channels=4, gate_positions=positions))
+    content = runtime_file(covered_description(backbone), None, Preparation(MEAN, STD), {})
+    (tmp_path / "skips.mmbas").write_bytes(content)
+    x = pixels(9, 3, 20, 24).float()
+    with torch.no_grad(), count_macs(backbone) as count:
+        expected = backbone(normalized(x))
+    results = RuntimeModel(tmp_path / "skips.mmbas")(x)
+    for actual, reference in zip(results.features, expected, strict=True):
+        torch.testing.assert_close(actual, reference, rtol=1e-4, atol=1e-4)
+    assert results.macs.tolist() == count.macs(len(x)).tolist()
+
+
 def test_every_layout_and_type_is_the_same_image(path):
     runtime = RuntimeModel(path)
     x = pixels(2, 3, 20, 24)

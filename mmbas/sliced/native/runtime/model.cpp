@@ -234,6 +234,7 @@ int64_t MmbasModel::macs(int height, int width, int image, const Scratch &scratc
     for (size_t b = 0; b < blocks_.size(); b++) {
         const MmbasBlock &block = blocks_[b];
         const MmbasGate &gate = block.gate;
+        const bool runs = !block.skip || scratch.gate_logits[b][image] > 0;  // of its one gate
         int64_t inputs = block.convs[0].in_channels;
         for (int i = 0; i < block.num_convs; i++) {
             const MmbasConv &conv = block.convs[i];
@@ -244,7 +245,7 @@ int64_t MmbasModel::macs(int height, int width, int image, const Scratch &scratc
                                          (int64_t)image * gate.num_gates + first,
                                      conv.out_channels);
             size = strided(size, conv.stride);
-            total += conv_macs(conv, size, inputs, outputs);
+            total += runs ? conv_macs(conv, size, inputs, outputs) : 0;
             inputs = outputs;
         }
         if (block.shortcut == MMBAS_CONV) total += dense_macs(block.shortcut_conv, size);

@@ -183,6 +183,7 @@ class NetworkReader {
         block.shortcut = words_.count(MMBAS_SUBSAMPLE);
         block.pooling = words_.count(2);
         block.output = words_.integer();
+        block.skip = words_.count(MMBAS_SKIP_BLOCK);
         for (int i = 0; i < block.num_convs; i++) block.convs[i] = conv();
         if (block.shortcut == MMBAS_CONV) block.shortcut_conv = conv();
         if (block.has_gate) block.gate = gate();
