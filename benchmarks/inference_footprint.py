@@ -2,8 +2,9 @@
 
 first call       accelerate() and one image with nothing compiled before, in a cache of its own
 later processes  the same in a new process, which finds the compiled kernels
-memory           most memory of the process beyond what it held before the network was built, one
-                 image, beside the plain network in PyTorch in the same precision
+memory           the network's weights and the most memory of the process beyond them, from
+                 accelerate() to the end of one image, beside the plain network in PyTorch in the
+                 same precision
 gated weights    memory of the convolutions that a gate switches, in that precision
 
     python benchmarks/inference_footprint.py --dtype bfloat16 --out-json FILE.json
@@ -12,6 +13,7 @@ gated weights    memory of the convolutions that a gate switches, in that precis
 from __future__ import annotations
 
 import argparse
+import gc
 import json
 import os
 import subprocess
@@ -79,16 +81,18 @@ def run_alone(args: argparse.Namespace) -> dict[str, Any]:
     image = torch.randn(1, 3, args.size, args.size).to(dtype)
     torch.nn.functional.conv2d(image, torch.randn(8, 3, 3, 3).to(dtype))  # what all of torch needs
     gate = {} if args.only == "sliced" else {"gate": None}
-    forget_peak()
-    before = peak_bytes()
     model = folded(GatedResNet(args.depths[0], out_indices=(3,), **gate).eval()).to(dtype)
     gated_bytes = gated_weight_bytes(model, dtype)
+    own_bytes = sum(each.numel() * each.element_size() for each in model.parameters())
+    gc.collect()
+    forget_peak()
+    before = peak_bytes()
     start = time.perf_counter()
     runs = accelerate(model, path="native") if args.only == "sliced" else model
     runs(image)
     return {
         "seconds": time.perf_counter() - start,
-        "peak_bytes": peak_bytes() - before,
+        "peak_bytes": own_bytes + peak_bytes() - before,
         "gated_weight_bytes": gated_bytes,
     }
 

@@ -40,6 +40,7 @@ def test_every_convolution_has_a_bound(tmp_path, monkeypatch, dtype):
     assert result["memory_gb"] > 0
 
 
+@pytest.mark.slow  # compiles the kernels anew
 def test_the_footprint_of_a_network(tmp_path, monkeypatch):
     monkeypatch.setenv("MMBAS_NATIVE_ISA", "generic")
     out = tmp_path / "out.json"

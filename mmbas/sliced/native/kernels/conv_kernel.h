@@ -48,6 +48,12 @@ static inline void multiply(const Conv &conv, int row, int64_t position,
 #pragma GCC unroll 8
             for (int r = 0; r < ROWS; r++) __builtin_prefetch(rows[r] + ahead);
         }
+        // The next plane is another page, where the CPU does not read ahead by itself.
+        const float *plane = in + op.in_grid.channel_stride;
+        for (int j = 0; j < VECS + HALF; j++) {
+            __builtin_prefetch(plane + j * kLanes);
+            if (taps > 1) __builtin_prefetch(plane + offsets[taps - 1] + j * kLanes);
+        }
         for (int t = 0; t < taps; t++) {
             const float *x = in + offsets[t];
             Vec v[VECS + 1];
