@@ -17,6 +17,7 @@ from mmbas.gates import Gate, force_gate_logits, named_gates
 from mmbas.gates.recorder import forcing
 from mmbas.measure.dense_run import LAYOUTS, Call, fastest
 from mmbas.measure.outputs import relative_difference, tensors_of
+from mmbas.sliced.sliced_backbone import SlicedBackbone
 
 PARITY_BATCHES = 8
 # Whatever torch's defaults are.
@@ -138,6 +139,27 @@ def total_macs(gated: nn.Module, plain: nn.Module, batches: Sequence[Batch]) -> 
                 dense_of_shape[shape] = count.dense_macs(1)
             dense += dense_of_shape[shape]
     return total, dense
+
+
+def realised_macs(sliced: nn.Module, batches: Sequence[Batch]) -> float:
+    """MACs that a sliced network computes for all batches together.
+
+    More than :func:`total_macs` counts where its path masks what gates have closed.
+    """
+    gates = named_gates(sliced)
+    backbones = [module for module in sliced.modules() if isinstance(module, SlicedBackbone)]
+    total = 0.0
+    with torch.inference_mode():
+        for batch in batches:
+            num_images, _, height, width = batch.images.shape
+            with force_gate_logits(sliced, batch.logits or {}), count_macs(sliced) as count:
+                sliced(batch.images)
+            total += float(count.macs(num_images).sum())
+            masked = {gate for each in backbones for gate in each.masked_gates((height, width))}
+            for name, outputs in count.gate_outputs.items():
+                if gates[name] in masked:
+                    total += sum(float((o.dense_macs - o.macs()).sum()) for o in outputs)
+    return total
 
 
 def max_rel_diff(model: nn.Module, other: nn.Module, batches: Sequence[Batch]) -> float:

@@ -14,6 +14,7 @@ from mmbas.measure.contenders import (
     caller,
     check_can_be_timed,
     max_rel_diff,
+    realised_macs,
     total_macs,
 )
 from mmbas.measure.cpu_class import cpu_class, limits
@@ -155,6 +156,7 @@ def _figures(
         name: {
             **_ratios(seconds, name, references, macs),
             "max_rel_diff": max_rel_diff(ways.masked, model, own),
+            "realised_macs_ratio": realised_macs(model, own) / dense,
         }
         for name, model in ways.sliced.items()
     }

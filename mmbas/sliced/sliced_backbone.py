@@ -147,6 +147,20 @@ class SlicedBackbone(nn.Module):
             for gate, logits, gates in zip(self._gates, all_logits, gates_of, strict=True)
         )
 
+    def masked_gates(self, size: tuple[int, int]) -> set[nn.Module]:
+        """Gates whose closed channels or tiles are computed all the same, and multiplied by 0.
+
+        The path of torch's own operators does so where it has nothing faster; the kernels never do.
+
+        Args:
+            size: Height and width of the images.
+        """
+        skipping: Any = getattr(self._execution, "skipping", None)
+        if skipping is None:
+            return set()
+        pairs = zip(self._gates, skipping(size), strict=True)
+        return {gate for gate, skips in pairs if not skips}
+
     def dense_module_macs(self, input_shape: Sequence[int]) -> dict[str, int]:
         """MACs with all gates open, by module; see :func:`mmbas.costs.count_macs`."""
         (backbone,) = self._backbone

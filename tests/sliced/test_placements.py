@@ -9,6 +9,7 @@ from mmbas.backbones import GatedResNet, GatedResNetCifar
 from mmbas.compress.reduction import reduce_model
 from mmbas.costs import count_macs
 from mmbas.gates import force_gate_logits, named_gates, record_gate_outputs
+from mmbas.measure.contenders import Batch, realised_macs
 from mmbas.sliced import accelerate
 from mmbas.sliced.execution_path import why_not_native
 from mmbas.sliced.folding import folded
@@ -96,6 +97,25 @@ def test_a_skipped_block_computes_no_convolution(monkeypatch):
     with force_gate_logits(fast, 1.0):
         fast(images(2))
     assert len(calls) == 3 * 2
+
+
+@pytest.mark.parametrize(
+    ("positions", "min_macs", "skips"),
+    [("branch", 10**12, True), ("both", 0, True), ("both", 10**12, False), ("all", 0, False)],
+)
+def test_counted_and_realised_macs_differ_where_closed_gates_are_masked(
+    positions, min_macs, skips, monkeypatch
+):
+    monkeypatch.setattr(torch_backbone, "MIN_SLICED_MACS", min_macs)
+    model = trained(projections, positions)
+    fast = accelerate(model, path="torch")
+    x = images(2, size=(16, 24))
+    batch = Batch(x, random_logits(model, 2))
+    with force_gate_logits(fast, batch.logits), count_macs(fast) as count:
+        fast(x)
+    counted, dense = float(count.macs(2).sum()), float(2 * count.dense_macs(2))
+    assert counted < dense
+    assert realised_macs(fast, [batch]) == pytest.approx(counted if skips else dense)
 
 
 @pytest.mark.parametrize("make", [option_a, projections, bottlenecks])

@@ -15,6 +15,7 @@ from torch.nn import functional as F
 from mmbas.backbones.description import Backbone, Block, describe
 from mmbas.blocks.gate_seats import tile_mask
 from mmbas.gates import Decision
+from mmbas.gates.conv_macs import conv_output_size
 from mmbas.gates.gate import replace_logits
 from mmbas.gates.gater import beginning
 from mmbas.gates.memo import Memo
@@ -89,6 +90,16 @@ class TorchBlock:
     def _slices(self, size: tuple[int, int]) -> bool:
         """Tell whether an image's open channels are computed alone, for a height and width."""
         return self.slices_channels and self._macs.get(size, self._dense_macs) >= MIN_SLICED_MACS
+
+    def skips(self, size: tuple[int, int]) -> bool:
+        """Tell whether what the gates close is not computed, for an input of that size."""
+        return self.seats.branch is not None or self._slices(size)
+
+    def output_size(self, size: tuple[int, int]) -> tuple[int, int]:
+        """Height and width of the output for an input of height and width ``size``."""
+        for conv in self.convs:
+            size = conv.output_size(size)
+        return size
 
     def _dense_macs(self, size: tuple[int, int]) -> int:
         """MACs of the convolutions for an image of height and width ``size``."""
@@ -217,6 +228,19 @@ class TorchBackbone:
             if i in self.description.out_indices:
                 outs.append(x.permute(0, 3, 1, 2))
         return tuple(outs), all_logits
+
+    def skipping(self, size: tuple[int, int]) -> list[bool]:
+        """Tell of each gated block if what its gates close is left out, for images of that size."""
+        for layer in self.description.stem:
+            size = conv_output_size(layer.conv, size)
+        if self.description.max_pool:
+            size = -(-size[0] // 2), -(-size[1] // 2)
+        skipping = []
+        for block in (block for stage in self.stages for block in stage):
+            if block.gate:
+                skipping.append(block.skips(size))
+            size = block.output_size(size)
+        return skipping
 
     def _stem(self, x: Tensor) -> Tensor:
         """Layers before the first stage."""
