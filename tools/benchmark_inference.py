@@ -208,7 +208,7 @@ def build_rival(path: str) -> nn.Module:
 
 
 def realised(result: dict[str, Any]) -> str:
-    """What the path computes where that is more than what is counted: it masks the rest."""
+    """Share of the MACs that the path computes where that is more than what is counted."""
     ratio = result["realised_macs_ratio"]
     if ratio <= 1.001 * result["macs_ratio"]:
         return ""
