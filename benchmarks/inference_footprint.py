@@ -98,7 +98,7 @@ def run_alone(args: argparse.Namespace) -> dict[str, Any]:
 
 
 def in_process(depth: int, kind: str, cache: str, args: argparse.Namespace) -> dict[str, Any]:
-    """What :func:`run_alone` tells of a new process."""
+    """The result of :func:`run_alone` in a new process."""
     command = [sys.executable, __file__, "--depths", str(depth), "--only", kind]
     for name in ("size", "dtype", "threads"):
         command += [f"--{name}", str(getattr(args, name))]

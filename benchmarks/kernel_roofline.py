@@ -2,9 +2,9 @@
 
 A step can be no faster than its multiply-accumulates at the machine's rate, nor than reading the
 weights of its open channels at the memory's; the bound is the larger of the two. Both rates are
-measured in the same turns, the best ones count: products of the kernels themselves on operands in
-the first-level cache, and a read of as much memory as the network's weights take. "of the bound" is
-the bound over the time: 1 would be perfect. Both are those of one thread.
+measured in the same turns for one thread, and the best ones count. One is that of the kernels' own
+products on operands in the first-level cache. The other is that of reading as much memory as the
+network's weights take. "of the bound" is the bound over the time: 1 would be perfect.
 
 Gates open at random, exactly the given fraction of each layer, fresh for every image, in groups of
 neighbouring channels where asked for. Steps of the same shape are one row.
@@ -37,7 +37,7 @@ CONV = re.compile(r"conv (\w+) (\d+)x\d+ (\d+)->(\d+)(?: \+ (\d+))?, (\d+)x(\d+)
 
 @dataclass(frozen=True)
 class Machine:
-    """What one machine does at best: MACs and bytes per second."""
+    """The best rates of one machine: MACs and bytes per second."""
 
     macs_rate: float
     bytes_rate: float

@@ -98,6 +98,29 @@ def steps_outside(config: Config, network: ExportedNetwork) -> list[str]:
     return steps
 
 
+def checked_difference(
+    masked: ExportedNetwork, session: Any, images: list[torch.Tensor], path: str
+) -> float:
+    """Largest relative difference of the file's outputs from torch's.
+
+    Raises:
+        ValueError: If it is too large, or no image could be compared.
+    """
+    checks = [max_relative_difference(masked, session, batch) for batch in images]
+    difference, num_images = max(check[0] for check in checks), sum(check[1] for check in checks)
+    if num_images == 0:
+        raise ValueError(
+            f"expected images whose gates are decided beyond rounding, but got none of "
+            f"{sum(BATCH_SIZES)}; the file is not checked"
+        )
+    if not difference <= TOLERANCE:
+        raise ValueError(
+            f"expected ONNX Runtime within {TOLERANCE:g} of torch, but got {difference:.3g}; "
+            f"{path} is not to be trusted"
+        )
+    return difference
+
+
 def main() -> None:
     args = parse_args()
     require_packages("onnx", "onnxruntime")
@@ -115,18 +138,7 @@ def main() -> None:
     session = open_session(args.out, operators=operators)
     torch.manual_seed(0)
     images = [torch.rand(size, 3, *network.image_size) * 255 for size in BATCH_SIZES]
-    checks = [max_relative_difference(masked, session, batch) for batch in images]
-    difference, num_images = max(check[0] for check in checks), sum(check[1] for check in checks)
-    if num_images == 0:
-        raise ValueError(
-            f"expected images whose gates are decided beyond rounding, but got none of "
-            f"{sum(BATCH_SIZES)}; the file is not checked"
-        )
-    if not difference <= TOLERANCE:
-        raise ValueError(
-            f"expected ONNX Runtime within {TOLERANCE:g} of torch, but got {difference:.3g}; "
-            f"{args.out} is not to be trusted"
-        )
+    difference = checked_difference(masked, session, images, args.out)
     image = images[0]
     with torch.no_grad():
         seconds = interleaved_seconds(

@@ -65,7 +65,7 @@ def random_gate_batches(
 
 
 def _followed(gate: Gate) -> Tensor:
-    """For each gate the number of the one that it follows, shape (G,)."""
+    """The number of the gate that each gate follows, shape (G,)."""
     first_gates = torch.as_tensor(gate.decisions, device="cpu")
     numbers = torch.arange(gate.num_gates, device="cpu")
     decisions = torch.searchsorted(first_gates, numbers, right=True) - 1

@@ -114,7 +114,7 @@ class NativeBackbone:
         return self._run(x, forced_logits)
 
     def describe_steps(self, size: tuple[int, int]) -> list[str]:
-        """What is computed one after the other for images of (H, W).
+        """The steps that are computed one after the other for images of (H, W).
 
         Convolutions are described as ``'conv inputs 3x3 512->512 + 256, 7x7'``: the side that is
         gated (dense, outputs, inputs, both, image), kernel, channels, those of the shortcut that is
@@ -137,7 +137,7 @@ class NativeBackbone:
         return list(zip(steps, seconds, strict=True))
 
     def roofline(self) -> tuple[float, float]:
-        """What one thread of this machine does at best now: MACs per second, and bytes per second.
+        """Best rates of one thread of this machine now: MACs per second, and bytes per second.
 
         The first is measured with the kernels' operands in the first-level cache, the second by
         reading as much memory as the weights take.
