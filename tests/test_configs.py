@@ -90,7 +90,8 @@ def test_a_config_computes_losses_and_a_gradient(name):
     shaping = config.model.get("shaping_losses") or {}
     wanted |= {f"loss_shaping_{key}" for key in shaping}
     task = "loss_task" if wanted else task
-    if entries.get("bas") and "LearnedPrior" in entries["bas"].prior.type:
+    prior = (entries.get("bas") or {}).get("prior") or {}
+    if "LearnedPrior" in prior.get("type", ""):
         wanted.add("loss_bas_hyper")
     if "target" in entries:  # the recipe that is not the paper's
         wanted |= {"macs_fraction", "loss_distill"}
