@@ -9,6 +9,7 @@ from source_tree import ROOT
 pytest.importorskip("mmpretrain")
 
 from mmengine.registry import MODELS as HOST_MODELS
+from mmengine.registry import DefaultScope
 from mmpretrain.structures import DataSample
 
 from mmbas.compress.match_macs import match_macs
@@ -26,15 +27,16 @@ def test_the_page_runs_as_printed_and_the_gate_trains(capsys):
     gate_lines = [line for line in BLOCKS[0].splitlines() if line.strip()]
     assert len(gate_lines) <= 40
 
-    model = HOST_MODELS.build(
-        dict(
-            type="mmbas.GatedImageClassifier",
-            backbone=names["backbone"],
-            neck=dict(type="mmpretrain.GlobalAveragePooling"),
-            head=dict(type="mmpretrain.LinearClsHead", num_classes=3, in_channels=64),
-            gate_losses=names["gate_losses"],
+    with DefaultScope.overwrite_default_scope("mmpretrain"):  # another test may have left its own
+        model = HOST_MODELS.build(
+            dict(
+                type="mmbas.GatedImageClassifier",
+                backbone=names["backbone"],
+                neck=dict(type="mmpretrain.GlobalAveragePooling"),
+                head=dict(type="mmpretrain.LinearClsHead", num_classes=3, in_channels=64),
+                gate_losses=names["gate_losses"],
+            )
         )
-    )
     samples = [DataSample().set_gt_label(i % 3) for i in range(32)]
     images = torch.randn(32, 3, 16, 16) * torch.linspace(0.1, 4, 32)[:, None, None, None]
     losses = model(images, samples, mode="loss")
